@@ -1,0 +1,140 @@
+/* One message and its recipients, in memory.
+ *
+ * A message is one block of memory, made by the spool's keeper when the message is on stable
+ * storage (or found at restart), and freed by the keeper when its last recipient is final. All
+ * but the fields marked below is immutable from then on and may be read by any worker that holds
+ * one of its recipients. A recipient belongs to the owner of its queue, from queue_arrive until
+ * the outcome is handed to the spool. About 230 bytes for one recipient: this is what a million
+ * queued recipients cost. */
+#ifndef ENGINE_MESSAGE_H
+#define ENGINE_MESSAGE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/heap.h"
+#include "base/list.h"
+#include "base/map.h"
+
+struct queue;
+
+/* RFC 3461: what the sender asked for, per recipient. */
+enum notify { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 };
+enum ret { RET_UNSET, RET_FULL, RET_HDRS };
+
+/* How much TLS a message demands beyond its domain's policy; the stricter wins. */
+enum tls_need {
+    TLS_NEED_NONE,
+    TLS_NEED_DEFAULT,
+    TLS_NEED_OPPORTUNISTIC,
+    TLS_NEED_REQUIRE,
+    TLS_NEED_VERIFY,
+    TLS_NEED_DANE,
+};
+
+/* What the body needs of a peer, found at acceptance. */
+enum message_flags {
+    MESSAGE_EIGHT_BIT = 1 << 0,    /* octets over 127 in the body: BODY=8BITMIME needed */
+    MESSAGE_SMTPUTF8 = 1 << 1,     /* non-ASCII in an address or header: SMTPUTF8 needed */
+    MESSAGE_DOT_LINES = 1 << 2,    /* some line begins with a dot: stuffing needed */
+    MESSAGE_SOURCE_HIDDEN = 1 << 3 /* srcMta is not to be told */
+};
+
+enum rcpt_state {
+    RCPT_READY,    /* in its queue's ready list (union: ready) */
+    RCPT_DEFERRED, /* in its queue's heap until due (union: deferred) */
+    RCPT_TAKEN,    /* prepared or on the wire (union: ready links it to its transaction) */
+    RCPT_MOVING,   /* on its way between workers (union: ready links it in a batch) */
+    RCPT_FINAL,    /* handed to the spool: the keeper's */
+};
+
+struct rcpt {
+    union {
+        struct list_node ready;
+        struct heap_node deferred; /* key: due, wall ms */
+    };
+    struct queue *queue; /* NULL until it arrived in one */
+    uint64_t state_place; /* keeper's: where the newest state record lies, 0 = none */
+    int64_t due_wall_ms;  /* not before this; 0 = at once */
+    uint32_t index;       /* place in the message's rcpts */
+    uint32_t address_offset, orcpt_offset; /* into the message's text */
+    uint16_t address_len, domain_len;      /* the domain is the end of the address */
+    uint16_t orcpt_len;
+    uint16_t attempts;    /* transactions in which its RCPT was sent, saturating */
+    uint8_t retry_index;  /* place in the recipient's retry list, saturating */
+    uint8_t state;        /* enum rcpt_state */
+    uint8_t notify;       /* enum notify bits; 0 = not asked */
+    uint8_t unused;
+};
+
+struct message {
+    struct map_entry entry;      /* keeper's: by id */
+    uint64_t id;                 /* the commit record's sequence: unique in its log */
+    int64_t accepted_wall_ms;
+    int64_t not_before_wall_ms, expires_wall_ms; /* 0 = not set */
+    uint64_t record_place;       /* keeper's: where the commit record lies */
+    _Atomic uint64_t body_place; /* disk/log.h place of the one chunk, or a tagged pointer to an
+                                    immutable list of places; changed by the keeper only */
+    uint64_t body_digest;
+    uint32_t body_size;          /* bytes as spooled: CRLF lines, unstuffed */
+    uint32_t flags;              /* enum message_flags */
+    uint32_t rcpt_count;
+    uint32_t open_count;         /* keeper's: recipients not yet final */
+    uint16_t sender_len, vmta_len, job_len, envid_len, helo_len, source_ip_len, user_len;
+    uint8_t ret, tls_need;
+    uint8_t log_index, unused[3];
+    /* text: sender vmta job envid helo source_ip user, then addresses and orcpts, after rcpts */
+    struct rcpt rcpts[];
+};
+
+static inline struct message *rcpt_message(const struct rcpt *rcpt)
+{
+    const struct rcpt *first = rcpt - rcpt->index;
+    return (struct message *)((uintptr_t)first - offsetof(struct message, rcpts));
+}
+
+static inline const char *message_text(const struct message *message)
+{
+    return (const char *)&message->rcpts[message->rcpt_count];
+}
+
+struct bytes message_sender(const struct message *message); /* "" = the null sender */
+struct bytes message_vmta(const struct message *message);
+struct bytes message_job(const struct message *message);
+struct bytes message_envid(const struct message *message);      /* as ENVID= had it, decoded */
+struct bytes message_helo(const struct message *message);       /* who handed it in */
+struct bytes message_source_ip(const struct message *message);  /* text */
+struct bytes message_user(const struct message *message);       /* authenticated user or "" */
+struct bytes rcpt_address(const struct rcpt *rcpt);             /* local@domain */
+struct bytes rcpt_domain(const struct rcpt *rcpt);              /* lower case A-labels */
+struct bytes rcpt_orcpt(const struct rcpt *rcpt);               /* "rfc822;a@b", decoded, or "" */
+
+/* What a message is made from; everything borrowed until the call returns. */
+struct envelope_rcpt {
+    struct bytes address, orcpt;
+    uint16_t domain_len;
+    uint8_t notify;
+};
+
+struct envelope {
+    struct bytes sender, vmta, job, envid, helo, source_ip, user;
+    int64_t accepted_wall_ms, not_before_wall_ms, expires_wall_ms;
+    uint64_t body_digest, body_size;
+    uint32_t flags;
+    uint8_t ret, tls_need;
+    const struct envelope_rcpt *rcpts;
+    uint32_t rcpt_count;
+};
+
+/* NULL: no memory, or a field over its 64 KiB. id, places and log_index are the keeper's to set. */
+struct message *message_create(const struct envelope *envelope);
+void message_free(struct message *message); /* NULL is accepted */
+size_t message_memory(const struct message *message); /* bytes, as the allocator counts */
+
+/* The id a client sees: [0-9A-Z]{20} from (log id, message id); out holds 21 bytes. */
+void message_id_text(uint64_t log_id, uint64_t id, char out[21]);
+
+#endif
