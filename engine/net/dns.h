@@ -1,0 +1,80 @@
+/* DNS: MX and address lookups, asynchronous and cached.
+ *
+ * One per worker: a c-ares channel polled by the ring, and a cache in front that honours TTLs
+ * (1 s – 1 day; negative answers 1 – 300 s; SERVFAIL and timeouts are not kept). The simulator
+ * has a twin. Answers are copied into the query: they stay valid as long as the query's memory. */
+#ifndef NET_DNS_H
+#define NET_DNS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/address.h"
+#include "base/error.h"
+#include "base/list.h"
+#include "io/io.h"
+
+#define DNS_NAME_MAX 256     /* bytes with the terminating NUL */
+#define DNS_MX_MAX 32        /* of a larger set the best preferences are kept */
+#define DNS_ADDRESSES_MAX 32 /* per host, both families together */
+
+struct dns;
+
+struct dns_options {
+    const struct address *servers; /* port 0 = 53; count 0: those of the system */
+    uint32_t server_count;
+    uint32_t timeout_ms, tries; /* per try; 0 = 3000, 3 */
+    uint32_t cache_max;         /* entries; 0 = 50,000 */
+};
+
+enum dns_status {
+    DNS_OK,
+    DNS_NOT_FOUND, /* NXDOMAIN */
+    DNS_NO_DATA,   /* the name is there, no record of this type */
+    DNS_FAILED,    /* SERVFAIL, timeout, refused, broken answer: try later */
+};
+
+struct dns_mx {
+    char host[DNS_NAME_MAX]; /* "." for the null MX (RFC 7505) */
+    uint16_t preference;
+};
+
+struct dns_query {
+    /* Exactly once, never inside the asking call, also after dns_cancel (status DNS_FAILED). */
+    void (*done)(struct dns_query *query);
+    enum dns_status status;
+    uint32_t ttl_s;
+    uint32_t mx_count;
+    struct dns_mx *mx;             /* dns_mx: owned by the query until dns_query_deinit */
+    uint32_t address_count;
+    struct address *addresses;     /* dns_addresses: likewise; IPv6 first as DNS gave them */
+    bool is_alias;                 /* the name was a CNAME */
+    const char *failure;           /* words for DNS_FAILED */
+    /* private: */
+    struct list_node node;
+    struct timer turn;
+    struct dns *dns;
+    char name[DNS_NAME_MAX];
+    uint8_t type, pending, state;
+};
+
+/* Needs the worker's io. */
+struct dns *dns_create(struct io *io, const struct dns_options *options, struct error *error);
+void dns_destroy(struct dns *dns); /* queries must be home */
+
+void dns_lookup_mx(struct dns *dns, struct dns_query *query, const char *domain);
+/* A and AAAA together as wanted (at least one). */
+void dns_lookup_addresses(struct dns *dns, struct dns_query *query, const char *host, bool ipv4,
+                          bool ipv6);
+void dns_cancel(struct dns_query *query);
+void dns_query_deinit(struct dns_query *query);
+
+/* Forgets a name, or all with "*"; the count. */
+uint32_t dns_clear(struct dns *dns, const char *name);
+
+struct dns_status_counts {
+    uint64_t queries, cache_hits, failures, cached_names, pending;
+};
+void dns_counts(const struct dns *dns, struct dns_status_counts *out);
+
+#endif

@@ -1,0 +1,77 @@
+/* From a domain to the hosts and addresses to try, in order: RFC 5321 §5.1.
+ *
+ * Stands on net/dns.h and policy. Applies smtp-hosts, lookup-mx:, null MX, the implicit MX,
+ * prohibited-hosts, loop and self checks, the families a virtual MTA can bind, and caps (hosts,
+ * addresses, lookups). Equal preferences are shuffled. One per worker; a request is its caller's
+ * memory until `done`. */
+#ifndef ENGINE_RESOLVE_H
+#define ENGINE_RESOLVE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/address.h"
+#include "base/rng.h"
+#include "net/dns.h"
+#include "smtp/reply.h"
+
+struct domain_settings;
+
+#define ROUTE_HOSTS_MAX 16
+#define ROUTE_ADDRESSES_MAX 32 /* all hosts together */
+
+struct route_host {
+    char name[DNS_NAME_MAX]; /* as in the MX record or smtp-hosts; shown in dsnMta */
+    uint16_t preference;
+    uint16_t first_address, address_count;
+};
+
+/* A snapshot: immutable, reference counted on one worker. */
+struct route {
+    uint32_t refs;
+    uint64_t expires_ms; /* monotonic: ask again after this */
+    uint32_t host_count, address_count;
+    struct route_host *hosts;     /* in order of trying */
+    struct address *addresses;    /* with port */
+    uint64_t mx_set_hash;         /* of the sorted lowest-preference MX names: the roll-up key */
+};
+
+struct resolver;
+
+struct resolver_options {
+    struct io *io;
+    struct dns *dns;
+    uint64_t seed;
+    const char *own_name;                            /* our host-name: an MX that is us */
+    bool (*is_own_listener)(void *owner, const struct address *address);
+    void *owner;
+};
+
+struct resolver *resolver_create(const struct resolver_options *options);
+void resolver_destroy(struct resolver *resolver);
+
+struct resolve_request {
+    /* Exactly once, never inside the asking call. route NULL: `failure` holds the reply that the
+     * outcome is made from (4.4.3, 5.1.2, 5.1.10 null MX, 5.4.6 loop, 4.4.4 no address in a family
+     * we can bind …), permanent or transient by its code. The route is referenced for the callee. */
+    void (*done)(struct resolve_request *request, struct route *route);
+    struct reply failure;
+    /* private: */
+    struct list_node node;
+    struct timer turn;
+    struct resolver *resolver;
+    const struct domain_settings *settings;
+    struct resolve_work *work;
+    char domain[DNS_NAME_MAX];
+    bool ipv4, ipv6, cancelled;
+};
+
+/* settings must outlive the request. ipv4/ipv6: the families the virtual MTA can bind. */
+void resolve_domain(struct resolver *resolver, struct resolve_request *request,
+                    const char *domain, const struct domain_settings *settings, bool ipv4,
+                    bool ipv6);
+/* `done` still comes, with route NULL. */
+void resolve_cancel(struct resolve_request *request);
+void route_unref(struct route *route); /* NULL is accepted */
+
+#endif

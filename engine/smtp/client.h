@@ -1,0 +1,205 @@
+/* The SMTP client core: bytes in, bytes out, one answer per recipient. Sans I/O.
+ *
+ * Knows no sockets, clock, TLS, spool or policy. The owner (engine/attempt.c) moves bytes,
+ * watches the deadline and decides when a transaction may begin. A ring of outstanding commands
+ * is the whole state: sending pushes, a complete reply pops exactly one and goes to the handler
+ * of that command; lock-step is the ring with room for one. Everything is in the owner's memory.
+ * Callbacks may call back into the client, except client_receive. */
+#ifndef SMTP_CLIENT_H
+#define SMTP_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "smtp/reply.h"
+
+enum client_stage { /* where something failed: the `stage` of events */
+    CLIENT_STAGE_GREETING,
+    CLIENT_STAGE_EHLO,
+    CLIENT_STAGE_STARTTLS,
+    CLIENT_STAGE_MAIL,
+    CLIENT_STAGE_RCPT,
+    CLIENT_STAGE_DATA,
+    CLIENT_STAGE_BODY,
+    CLIENT_STAGE_FINAL,
+    CLIENT_STAGE_QUIT,
+};
+const char *client_stage_name(enum client_stage stage); /* "mail", "rcpt", … */
+
+enum client_capability {
+    CLIENT_CAP_PIPELINING = 1 << 0,
+    CLIENT_CAP_CHUNKING = 1 << 1,
+    CLIENT_CAP_8BITMIME = 1 << 2,
+    CLIENT_CAP_SMTPUTF8 = 1 << 3,
+    CLIENT_CAP_SIZE = 1 << 4,
+    CLIENT_CAP_DSN = 1 << 5,
+    CLIENT_CAP_STARTTLS = 1 << 6,
+    CLIENT_CAP_ENHANCEDSTATUSCODES = 1 << 7,
+};
+
+/* What the peer said in EHLO; forgotten at STARTTLS (C10). */
+struct client_peer {
+    uint32_t capabilities; /* after `ignore` of the settings */
+    uint64_t size_max;     /* SIZE; 0 = none given */
+    uint32_t rcpt_max;     /* LIMITS RCPTMAX (RFC 9422); 0 = none given */
+    bool said_helo;        /* fell back to HELO (C11) */
+    char names[256];       /* the keywords offered, comma separated: dlvEsmtpAvailable */
+};
+
+/* TLS as the owner wants it on this connection. */
+enum client_tls { CLIENT_TLS_NEVER, CLIENT_TLS_OFFERED, CLIENT_TLS_REQUIRED };
+
+struct client_settings {
+    const char *helo_name;     /* our EHLO name; valid as long as the client */
+    enum client_tls tls;
+    uint32_t ignore;           /* enum client_capability bits not to be used */
+    uint32_t in_flight_max;    /* transactions on the wire at once, >= 1 (max-msg-in-flight) */
+    bool reuse_after_421;      /* smtp-421-means-mx-unavailable no */
+    bool greeting_5xx_is_final;
+};
+
+/* One recipient of a transaction, as the core asks for it while it writes RCPT. */
+struct client_rcpt {
+    struct bytes address, orcpt;
+    uint8_t notify; /* engine/message.h bits, RFC 3461; 0 = none */
+};
+
+/* The owner's memory, from client_begin until transaction_ended. */
+struct client_transaction {
+    struct bytes sender, envid;
+    uint64_t body_size; /* bytes as they lie in the spool, for SIZE= and BDAT */
+    uint32_t rcpt_count; /* 1 … 1000 */
+    bool eight_bit, smtputf8, ret_hdrs, ret_full;
+    uint8_t *rcpt_accepted; /* rcpt_count bytes of the owner's: the core's notes */
+    /* private: */
+    uint32_t rcpts_sent, rcpts_answered, accepted_count;
+    uint8_t state, mail_class, data_class, uses_bdat, body_begun, body_ended;
+};
+
+/* How a transaction ended for every recipient that has no answer of its own yet. */
+enum client_end {
+    CLIENT_END_REPLY,       /* reply decides (2xx delivered, 4xx deferred, 5xx bounced) */
+    CLIENT_END_LOST,        /* connection lost or protocol error before the body was complete */
+    CLIENT_END_LOST_AFTER,  /* … after the whole body was sent: afterDotLost */
+    CLIENT_END_UNATTEMPTED, /* given back: nothing was decided, no record (design: carrying) */
+    CLIENT_END_UNSUITABLE,  /* peer lacks 8BITMIME / SMTPUTF8 / SIZE: reply says 5.6.3, 5.6.7, 5.3.4 */
+    CLIENT_END_RETRY_DATA,  /* BDAT refused as unknown (C33): begin it again, DATA will be used */
+};
+
+enum client_over {
+    CLIENT_OVER_QUIT,      /* we said QUIT and may close (after the peer did, or a short wait) */
+    CLIENT_OVER_REPLY,     /* the peer refused the session: `reply` at `stage` */
+    CLIENT_OVER_PROTOCOL,  /* it does not speak SMTP: close at once, defer */
+    CLIENT_OVER_TLS,       /* TLS was required and is not to be had here: `reply` at STARTTLS */
+    CLIENT_OVER_ABANDON,   /* a carried transaction must not go on: close at once (C40) */
+    CLIENT_OVER_LOOP,      /* greeting or EHLO bears our own name (C37) */
+};
+
+struct client;
+
+struct client_events {
+    /* Session is up (greeting, EHLO, TLS as wanted). transaction may begin. */
+    void (*established)(struct client *client, void *owner);
+    /* 220 to STARTTLS: discard received bytes, do the handshake, then client_secured(). */
+    void (*start_tls)(struct client *client, void *owner);
+    /* Recipient `index` has an answer of its own that is no success (RCPT refused), now final. */
+    void (*rcpt_refused)(struct client *client, void *owner, struct client_transaction *transaction,
+                         uint32_t index, const struct reply *reply);
+    /* Once per transaction, last: how it ended for those accepted (CLIENT_END_REPLY: `reply` at
+     * `stage`). The transaction's memory is the owner's again. */
+    void (*transaction_ended)(struct client *client, void *owner,
+                              struct client_transaction *transaction, enum client_end end,
+                              enum client_stage stage, const struct reply *reply);
+    void (*rcpt_at)(void *owner, const struct client_transaction *transaction, uint32_t index,
+                    struct client_rcpt *out);
+    /* The session is over; every transaction has ended before. Close the connection. */
+    void (*over)(struct client *client, void *owner, enum client_over how, enum client_stage stage,
+                 const struct reply *reply);
+};
+
+#define CLIENT_OUT_BYTES 2048     /* commands wait here until sent; one RCPT with DSN fits twice */
+#define CLIENT_OUTSTANDING_MAX 64 /* commands sent and not yet answered; then we wait */
+#define CLIENT_IN_FLIGHT_MAX 8    /* transactions on the wire at once */
+
+struct client_command {
+    uint8_t kind;
+    uint8_t transaction; /* place in `transactions` */
+    uint16_t rcpt;
+};
+
+struct client {
+    struct client_peer peer;
+    const struct client_settings *settings;
+    const struct client_events *events;
+    void *owner;
+    bool secured;
+    /* private: */
+    struct client_transaction *transactions[CLIENT_IN_FLIGHT_MAX];
+    uint32_t transactions_first, transactions_count;
+    struct client_command outstanding[CLIENT_OUTSTANDING_MAX];
+    uint32_t outstanding_first, outstanding_count;
+    uint32_t out_len, out_taken;
+    uint8_t state, last_final_class;
+    bool over, quit_wanted, chunking_refused;
+    struct reply_parser parser;
+    char out[CLIENT_OUT_BYTES];
+};
+
+/* settings, events and owner outlive the client. The greeting is awaited. */
+void client_init(struct client *client, const struct client_settings *settings,
+                 const struct client_events *events, void *owner);
+
+/* Bytes from the peer; all are taken. After `over` they are ignored. */
+void client_receive(struct client *client, const void *data, size_t len);
+
+/* The peer closed or the connection failed, or a deadline passed: ends every transaction (LOST or
+ * LOST_AFTER, per transaction; carried ones without a body byte UNATTEMPTED). No `over` follows. */
+void client_lost(struct client *client);
+
+/* The TLS handshake is done: EHLO again. */
+void client_secured(struct client *client);
+
+/* True: client_begin may be called now. Established, room in flight, and carrying is allowed (the
+ * last final reply on this connection was 2xx, or nothing is in flight). */
+bool client_may_begin(const struct client *client);
+
+/* May the next transaction be begun behind one whose body is on its way (its MAIL in the same
+ * flight as the final dot)? False without PIPELINING. */
+bool client_may_carry(const struct client *client);
+
+/* Starts a transaction; it may end inside this call with CLIENT_END_UNSUITABLE. */
+void client_begin(struct client *client, struct client_transaction *transaction);
+
+/* Takes a begun transaction back. True: no byte of it will reach the wire any more or none that
+ * matters; transaction_ended(UNATTEMPTED) was called; the client may now be over
+ * (CLIENT_OVER_ABANDON). False: its body has begun; the reply decides. */
+bool client_recall(struct client *client, struct client_transaction *transaction);
+
+/* Says QUIT after what is in flight. */
+void client_quit(struct client *client);
+
+/* ---- output: ask until CLIENT_NOTHING, send all pieces in order in one flight ------------- */
+
+enum client_output_kind { CLIENT_NOTHING, CLIENT_COMMANDS, CLIENT_BODY };
+
+struct client_output {
+    enum client_output_kind kind;
+    struct bytes commands; /* CLIENT_COMMANDS: valid until client_sent */
+    /* CLIENT_BODY: send the whole body of this transaction now, dot-stuffed if `stuffed`, else as
+     * it lies in the spool; then call client_body_ended and ask on. */
+    struct client_transaction *body;
+    bool stuffed;
+};
+
+void client_next_output(struct client *client, struct client_output *out);
+void client_body_ended(struct client *client, struct client_transaction *transaction);
+
+/* All pieces handed out so far are on the wire: the command buffer is free again. */
+void client_sent(struct client *client);
+
+/* Which command's answer is awaited, for the deadline: its stage; `waiting` false: none. */
+bool client_waiting(const struct client *client, enum client_stage *stage);
+
+#endif
