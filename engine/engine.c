@@ -151,13 +151,13 @@ int engine_open_spool(struct engine *engine, struct error *error)
 
 static void on_state(void *owner, struct bytes key, struct bytes value)
 {
-    static const char prefix[] = "pause:";
     struct engine *engine = owner;
+    struct bytes prefix = BYTES("pause:");
     (void)value;
-    if (!bytes_starts_with(key, BYTES(prefix))) {
+    if (!bytes_starts_with(key, prefix)) {
         return;
     }
-    char *pattern = bytes_to_string(bytes_slice(key, sizeof prefix - 1, key.len));
+    char *pattern = bytes_to_string(bytes_slice(key, prefix.len, key.len));
     for (uint32_t i = 0; pattern != NULL && i < engine->worker_count; i++) {
         schedule_pause(engine->schedulers[i], pattern); /* before the workers run */
     }
