@@ -33,7 +33,7 @@ struct contract {
 #define CONTRACT_SOCKET_FACTS(FACT)                                                                \
     FACT(a_connection_carries_bytes_both_ways)                                                     \
     FACT(ipv6_carries_bytes_too)                                                                   \
-    FACT(a_unix_socket_carries_bytes_too)                                                          \
+    FACT(a_unix_listener_replaces_an_old_socket_and_stops)                                         \
     FACT(a_send_of_8_mb_to_a_slow_reader_comes_home_once_and_whole)                                \
     FACT(a_send_of_many_pieces_keeps_their_order)                                                  \
     FACT(a_send_of_nothing_comes_home_with_0)                                                      \
@@ -50,7 +50,9 @@ struct contract {
     FACT(an_op_may_be_submitted_again_from_its_own_done)                                           \
     FACT(more_receivers_than_buffers_all_get_their_bytes)                                          \
     FACT(receives_beyond_the_buffers_can_be_cancelled)                                             \
-    FACT(more_ops_than_queue_entries_all_come_home)                                                \
+    FACT(more_ops_than_queue_entries_all_come_home)
+
+#define CONTRACT_LISTENER_FACTS(FACT)                                                              \
     FACT(a_stopped_acceptor_says_so_last)                                                          \
     FACT(a_paused_acceptor_leaves_connections_in_the_backlog)                                      \
     FACT(an_acceptor_paused_and_resumed_at_once_goes_on)                                           \
@@ -92,6 +94,7 @@ struct contract {
 
 #define CONTRACT_DECLARE(name) void contract_##name(struct contract *contract);
 CONTRACT_SOCKET_FACTS(CONTRACT_DECLARE)
+CONTRACT_LISTENER_FACTS(CONTRACT_DECLARE)
 CONTRACT_TURN_FACTS(CONTRACT_DECLARE)
 CONTRACT_FILE_FACTS(CONTRACT_DECLARE)
 #undef CONTRACT_DECLARE
