@@ -44,7 +44,7 @@ struct io_op {
     size_t iov_count, left, moved;
     int fd;
     uint8_t kind, state;
-    uint16_t buffer_id;
+    bool drained; /* the last receive left nothing behind: do not try the next before polling */
 };
 
 static inline void io_op_init(struct io_op *op, void (*done)(struct io_op *, int))

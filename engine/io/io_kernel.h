@@ -21,8 +21,7 @@
     FEATURE(BUFFER_RING, "buffer-ring")         /* 5.19; else IORING_OP_PROVIDE_BUFFERS */         \
     FEATURE(MULTISHOT, "multishot-accept")      /* 5.19; else one accept after the other */        \
     FEATURE(REGISTERED_RING, "registered-ring") /* 5.18: no descriptor look-up per enter */        \
-    FEATURE(CQE_SKIP, "cqe-skip")               /* 5.17: no completion for closes and cancels */   \
-    FEATURE(MIN_TIMEOUT, "min-timeout")         /* 6.12: wait a moment for more to complete */
+    FEATURE(CQE_SKIP, "cqe-skip")               /* 5.17: no completion for closes and cancels */
 
 enum io_feature_index {
 #define FEATURE(name, text) IO_FEATURE_INDEX_##name,

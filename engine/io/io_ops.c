@@ -171,6 +171,7 @@ static void on_received(struct io *io, struct io_op *op, int result, bool cancel
 {
     if (result == -ENOBUFS && !cancelled) {
         op->state = IO_STARVED;
+        op->drained = false; /* bytes may be there */
         list_push_back(&io->starved, &op->node);
         io->starved_count++;
         return;

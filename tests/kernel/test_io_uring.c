@@ -16,12 +16,11 @@ static const struct io_options contract_options = {
     .recv_buffer_count = CONTRACT_RECV_BUFFER_COUNT,
 };
 
-/* Linux 6.1 has all but the last; then older and older. */
+/* Linux 6.1 has all; then older and older. */
 static const uint32_t kernels[] = {
     0,
-    IO_FEATURE_MIN_TIMEOUT,
-    IO_FEATURE_MIN_TIMEOUT | IO_FEATURE_DEFER_TASKRUN | IO_FEATURE_SINGLE_ISSUER,
-    IO_FEATURE_MIN_TIMEOUT | IO_FEATURE_BUFFER_RING | IO_FEATURE_MULTISHOT,
+    IO_FEATURE_DEFER_TASKRUN | IO_FEATURE_SINGLE_ISSUER,
+    IO_FEATURE_BUFFER_RING | IO_FEATURE_MULTISHOT,
     (1u << IO_FEATURE_COUNT) - 1,
 };
 #define KERNEL_COUNT (sizeof kernels / sizeof kernels[0])
