@@ -16,13 +16,13 @@
 #include "base/crypto.h"
 #include "sim_parts.h"
 
-#define FD_FIRST           3       /* 0 to 2 are standard input, output and error */
-#define FD_MAX             4096
-#define LOT_BITS           16      /* of the key: 47 bits are left for microseconds, 4 years */
-#define TURN_US_MAX        30      /* an ordinary turn */
-#define WALL_START_MS      INT64_C(1750000000000) /* June 2025 */
-#define WALL_STEP_MS_MAX   (INT64_C(5) * 3600 * 1000)
-#define SUSPEND_US_MAX     (2 * SIM_HOUR)
+#define FD_FIRST         3 /* 0 to 2 are standard input, output and error */
+#define FD_MAX           4096
+#define LOT_BITS         16 /* of the key: 47 bits are left for microseconds, 4 years */
+#define TURN_US_MAX      30 /* an ordinary turn */
+#define WALL_START_MS    INT64_C(1750000000000) /* June 2025 */
+#define WALL_STEP_MS_MAX (INT64_C(5) * 3600 * 1000)
+#define SUSPEND_US_MAX   (2 * SIM_HOUR)
 
 static struct sim *the_world;
 
@@ -31,9 +31,8 @@ static struct sim *the_world;
 static void draw_odds(struct sim *sim)
 {
 #define ODDS(name, per_million_max)                                                                \
-    sim->odds.name = rng_chance(&sim->rng, 500000)                                                 \
-                         ? (uint32_t)rng_below(&sim->rng, (per_million_max) + 1)                   \
-                         : 0;
+    sim->odds.name =                                                                               \
+        rng_chance(&sim->rng, 500000) ? (uint32_t)rng_below(&sim->rng, (per_million_max) + 1) : 0;
 #include "sim_odds.def"
 #undef ODDS
 }

@@ -19,9 +19,9 @@
 struct io;
 struct sim;
 
-#define SIM_MS UINT64_C(1000) /* microseconds */
+#define SIM_MS     UINT64_C(1000) /* microseconds */
 #define SIM_SECOND (1000 * SIM_MS)
-#define SIM_HOUR (3600 * SIM_SECOND)
+#define SIM_HOUR   (3600 * SIM_SECOND)
 
 /* ---- life ------------------------------------------------------------------------------- */
 
@@ -67,10 +67,10 @@ uint64_t sim_spread(struct sim *sim, uint64_t low, uint64_t high);
 
 /* ---- time and events -------------------------------------------------------------------- */
 
-uint64_t sim_now_us(const struct sim *sim);       /* monotonic, suspend included */
-int64_t sim_wall_ms(const struct sim *sim);       /* since 1970 */
-void sim_wall_step(struct sim *sim, int64_t ms);  /* the administrator sets the clock */
-void sim_suspend(struct sim *sim, uint64_t us);   /* time passes, nothing happens meanwhile */
+uint64_t sim_now_us(const struct sim *sim);      /* monotonic, suspend included */
+int64_t sim_wall_ms(const struct sim *sim);      /* since 1970 */
+void sim_wall_step(struct sim *sim, int64_t ms); /* the administrator sets the clock */
+void sim_suspend(struct sim *sim, uint64_t us);  /* time passes, nothing happens meanwhile */
 
 /* Begins the clock faults of odds.wall_step and odds.suspend. */
 void sim_clock_faults_start(struct sim *sim);

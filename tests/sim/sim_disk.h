@@ -10,9 +10,9 @@
 
 #include "sim.h"
 
-#define SIM_SECTOR_BYTES   512u
-#define SIM_FILE_MAX       (UINT64_C(1) << 30) /* bytes */
-#define SIM_DISK_PATH_MAX  512
+#define SIM_SECTOR_BYTES  512u
+#define SIM_FILE_MAX      (UINT64_C(1) << 30) /* bytes */
+#define SIM_DISK_PATH_MAX 512
 
 struct sim_disk;
 

@@ -99,8 +99,7 @@ static int write_whole(struct sim_op *op)
     }
     assert(len == op->file.len);
     sim_note_bytes(op->io->sim, "write bytes", bytes, len);
-    int result =
-        inode_write(inode_of(op), bytes, len, place_of(op->file.file, op->file.offset));
+    int result = inode_write(inode_of(op), bytes, len, place_of(op->file.file, op->file.offset));
     sim_give(bytes);
     return result;
 }
@@ -302,8 +301,8 @@ int io_directory_sync(struct io *io, const char *path)
     return disk_sync_directory(io->sim->disk, path);
 }
 
-int io_directory_walk(struct io *io, const char *path,
-                      int (*entry)(void *owner, const char *name), void *owner)
+int io_directory_walk(struct io *io, const char *path, int (*entry)(void *owner, const char *name),
+                      void *owner)
 {
     char last[SIM_DISK_PATH_MAX] = "";
     int result = disk_is_directory(io->sim->disk, path);

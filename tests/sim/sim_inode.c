@@ -98,9 +98,8 @@ static void sectors_ensure(struct sim_inode *inode, uint32_t count)
         return;
     }
     uint32_t capacity = count + count / 2 + 8;
-    inode->versions =
-        sim_grow(inode->versions, inode->sector_capacity * sizeof(uint32_t),
-                 capacity * sizeof(uint32_t));
+    inode->versions = sim_grow(inode->versions, inode->sector_capacity * sizeof(uint32_t),
+                               capacity * sizeof(uint32_t));
     inode->dirty = sim_grow(inode->dirty, inode->sector_capacity * sizeof(uint32_t),
                             capacity * sizeof(uint32_t));
     inode->sector_capacity = capacity;
@@ -259,8 +258,7 @@ static void lose_sector(struct sim_inode *inode, const struct sector_copy *copy,
     uint8_t old[SIM_SECTOR_BYTES];
     struct sim *sim = inode->disk->sim;
     if (sim_chance(sim, 500000)) {
-        sector_put(&inode->durable, copy->sector, copy->bytes, SIM_SECTOR_BYTES,
-                   inode->live.size);
+        sector_put(&inode->durable, copy->sector, copy->bytes, SIM_SECTOR_BYTES, inode->live.size);
     } else if (evict && inode->versions[copy->sector] == copy->version) {
         sector_get(&inode->durable, copy->sector, old);
         sector_put(&inode->live, copy->sector, old, SIM_SECTOR_BYTES, inode->live.size);

@@ -29,8 +29,8 @@ char *__wrap_strndup(const char *string, size_t len);
 static struct {
     void **slots;
     size_t capacity, count;
-    uint32_t depth;    /* of enter */
-    uint64_t fail_in;  /* 0: never */
+    uint32_t depth;   /* of enter */
+    uint64_t fail_in; /* 0: never */
 } engine;
 
 static size_t slot_of(const void *block)

@@ -9,13 +9,13 @@
 #include "sim_parts.h"
 #include "sim_pipe.h"
 
-#define LATENCY_US_MIN    UINT64_C(20)
-#define LATENCY_US_MAX    (150 * SIM_MS) /* one way */
-#define LOCAL_LATENCY_US  10
-#define CONNECT_GIVES_UP  (127 * SIM_SECOND) /* tcp(7), tcp_syn_retries = 6 */
-#define SYN_RETRIES       6
-#define PORTS_LINUX       28232 /* ip_local_port_range 32768–60999 */
-#define PORT_FIRST        32768
+#define LATENCY_US_MIN   UINT64_C(20)
+#define LATENCY_US_MAX   (150 * SIM_MS) /* one way */
+#define LOCAL_LATENCY_US 10
+#define CONNECT_GIVES_UP (127 * SIM_SECOND) /* tcp(7), tcp_syn_retries = 6 */
+#define SYN_RETRIES      6
+#define PORTS_LINUX      28232 /* ip_local_port_range 32768–60999 */
+#define PORT_FIRST       32768
 
 struct sim_net *sim_net_create(struct sim *sim, const struct sim_options *options)
 {
@@ -177,8 +177,7 @@ int net_listen(struct sim_net *net, struct sim_listener *listener)
     for (struct list_node *n = list_first(&net->listeners); n != NULL;
          n = list_next(&net->listeners, n)) {
         struct sim_listener *other = CONTAINER_OF(n, struct sim_listener, node);
-        if (listens_at(other, address, listener->path) &&
-            other->of_engine != listener->of_engine) {
+        if (listens_at(other, address, listener->path) && other->of_engine != listener->of_engine) {
             return -EADDRINUSE;
         }
     }
@@ -337,8 +336,8 @@ static bool port_taken(struct sim_net *net, const struct address *local, const s
          n = list_next(&net->connections, n)) {
         struct sim_connection *other = CONTAINER_OF(n, struct sim_connection, node);
         const struct address *source = &other->ends[0].local;
-        if (source->port == 0 || other->to.port != to->port ||
-            !address_equal_ip(&other->to, to) || !address_equal_ip(source, local)) {
+        if (source->port == 0 || other->to.port != to->port || !address_equal_ip(&other->to, to) ||
+            !address_equal_ip(source, local)) {
             continue;
         }
         (*used)++;
@@ -427,8 +426,7 @@ int net_connect(struct sim_socket *socket, const struct address *to, const char 
 
 static void on_reset(struct sim_event *event, int to)
 {
-    struct sim_connection *connection =
-        CONTAINER_OF(event - to, struct sim_connection, resets[0]);
+    struct sim_connection *connection = CONTAINER_OF(event - to, struct sim_connection, resets[0]);
     struct sim_socket *end = &connection->ends[to];
     if (connection->dark || end->closed || end->broken || !end->open) {
         return;

@@ -43,7 +43,7 @@ struct sim {
     int64_t wall_offset_us;
     bool tracing;
     struct list ios;
-    struct io *running; /* whose turn is under way, or NULL */
+    struct io *running;  /* whose turn is under way, or NULL */
     uint64_t blocked_us; /* spent in blocking calls by the running turn */
     struct sim_fd *fds;
     uint32_t fd_max;
@@ -83,10 +83,10 @@ struct io {
     void (*turn)(void *owner);
     void *owner;
     struct sim_event turn_event;
-    uint64_t turn_due_us;    /* of turn_event while queued */
-    uint64_t activity;       /* submissions, deliveries, wake-ups: does not stand still */
-    uint64_t activity_seen;  /* as of the last turn */
-    uint32_t quiet_turns;    /* in a row, with nothing done */
+    uint64_t turn_due_us;   /* of turn_event while queued */
+    uint64_t activity;      /* submissions, deliveries, wake-ups: does not stand still */
+    uint64_t activity_seen; /* as of the last turn */
+    uint32_t quiet_turns;   /* in a row, with nothing done */
     uint64_t turns_awake;
 };
 

@@ -176,8 +176,7 @@ static void on_incoming(struct sim_listener *transport)
 {
     struct sim_peer_listener *listener = transport->owner;
     if (!listener->event.queued) {
-        sim_event_in(listener->sim, &listener->event,
-                     sim_between(listener->sim, 1, TELL_US_MAX));
+        sim_event_in(listener->sim, &listener->event, sim_between(listener->sim, 1, TELL_US_MAX));
     }
 }
 

@@ -9,12 +9,12 @@
 
 #include "sim_parts.h"
 
-#define CAPACITY_MIN      1024
-#define CAPACITY_MAX      (256 * 1024)
-#define TINY_MAX          64
-#define SLOW_US_MAX       (20 * SIM_SECOND)
-#define TCP_GIVES_UP_US   (924 * SIM_SECOND) /* tcp(7), tcp_retries2 = 15 */
-#define PIECE_US_MAX      200                /* between two segments of one put */
+#define CAPACITY_MIN    1024
+#define CAPACITY_MAX    (256 * 1024)
+#define TINY_MAX        64
+#define SLOW_US_MAX     (20 * SIM_SECOND)
+#define TCP_GIVES_UP_US (924 * SIM_SECOND) /* tcp(7), tcp_retries2 = 15 */
+#define PIECE_US_MAX    200                /* between two segments of one put */
 
 static void on_arrival(struct sim_event *event);
 static void on_window(struct sim_event *event);
@@ -26,8 +26,8 @@ void pipe_init(struct sim_pipe *pipe, struct sim_connection *connection, int fro
     pipe->from = &connection->ends[from];
     pipe->to = &connection->ends[1 - from];
     bool tiny = sim_chance(sim, sim->odds.tiny_window) && !connection->local;
-    pipe->capacity = tiny ? sim_between(sim, 1, TINY_MAX)
-                          : sim_spread(sim, CAPACITY_MIN, CAPACITY_MAX);
+    pipe->capacity =
+        tiny ? sim_between(sim, 1, TINY_MAX) : sim_spread(sim, CAPACITY_MIN, CAPACITY_MAX);
     sim_event_init(&pipe->arrival, on_arrival);
     sim_event_init(&pipe->window, on_window);
 }

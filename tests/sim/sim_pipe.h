@@ -53,7 +53,7 @@ struct sim_net {
     struct sim_host {
         struct address address;
         enum sim_host_state state;
-    } *hosts;
+    } * hosts;
     size_t host_count, host_capacity;
 };
 

@@ -325,8 +325,7 @@ static void on_incoming(struct sim_listener *listener)
     accept_check(listener->owner);
 }
 
-static int listen_open(struct io *io, const struct address *address, const char *path,
-                       int backlog)
+static int listen_open(struct io *io, const struct address *address, const char *path, int backlog)
 {
     struct sim *sim = io->sim;
     struct listen_handle *handle = sim_take(sizeof(*handle));

@@ -25,8 +25,8 @@ static struct io *make_io(void)
 static struct scene scene_open(uint64_t seed, uint64_t disk_bytes)
 {
     struct scene scene;
-    scene.sim = sim_create(
-        &(struct sim_options){.seed = seed, .calm = true, .disk_bytes = disk_bytes});
+    scene.sim =
+        sim_create(&(struct sim_options){.seed = seed, .calm = true, .disk_bytes = disk_bytes});
     scene.io = make_io();
     CHECK_INT(io_directory_create(scene.io, "/spool"), 0);
     CHECK_INT(io_directory_sync(scene.io, "/"), 0);

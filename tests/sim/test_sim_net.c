@@ -162,7 +162,7 @@ TEST(a_peer_greets_and_hears_what_is_sent)
     struct mx mx;
     struct seen seen;
     int fd;
-    struct iovec pieces[] = {{(void *)(uintptr_t)"EHLO ", 5}, {(void *)(uintptr_t)"a\r\n", 3}};
+    struct iovec pieces[] = {{(void *)(uintptr_t) "EHLO ", 5}, {(void *)(uintptr_t) "a\r\n", 3}};
     mx_open(&scene, &mx, "220 mx\r\n");
     CHECK_INT(connect_from(&scene, "192.0.2.2", &fd), 0);
     io_recv(scene.io, &fresh(&seen)->op, fd);
@@ -323,7 +323,7 @@ TEST(a_peer_may_half_close_and_still_hear)
     struct scene scene = scene_open(7, 0, 0);
     struct mx mx;
     struct seen seen;
-    struct iovec piece = {(void *)(uintptr_t)"QUIT\r\n", 6};
+    struct iovec piece = {(void *)(uintptr_t) "QUIT\r\n", 6};
     int fd;
     mx_open(&scene, &mx, NULL);
     CHECK_INT(connect_from(&scene, "192.0.2.1", &fd), 0);
