@@ -52,8 +52,9 @@ void sim_disk_destroy(struct sim_disk *disk)
     while (!list_empty(&disk->changes)) {
         change_free(CONTAINER_OF(list_first(&disk->changes), struct sim_change, node));
     }
-    while (!list_empty(&disk->names)) {
-        struct sim_name *name = CONTAINER_OF(list_pop_front(&disk->names), struct sim_name, node);
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(&disk->names)) != NULL) {
+        struct sim_name *name = CONTAINER_OF(node, struct sim_name, node);
         assign(&name->live, NULL);
         assign(&name->durable, NULL);
         sim_give(name);
