@@ -16,15 +16,15 @@
 #include "smtp/reply.h"
 
 enum client_stage { /* where something failed: the `stage` of events */
-    CLIENT_STAGE_GREETING,
-    CLIENT_STAGE_EHLO,
-    CLIENT_STAGE_STARTTLS,
-    CLIENT_STAGE_MAIL,
-    CLIENT_STAGE_RCPT,
-    CLIENT_STAGE_DATA,
-    CLIENT_STAGE_BODY,
-    CLIENT_STAGE_FINAL,
-    CLIENT_STAGE_QUIT,
+                    CLIENT_STAGE_GREETING,
+                    CLIENT_STAGE_EHLO,
+                    CLIENT_STAGE_STARTTLS,
+                    CLIENT_STAGE_MAIL,
+                    CLIENT_STAGE_RCPT,
+                    CLIENT_STAGE_DATA,
+                    CLIENT_STAGE_BODY,
+                    CLIENT_STAGE_FINAL,
+                    CLIENT_STAGE_QUIT,
 };
 const char *client_stage_name(enum client_stage stage); /* "mail", "rcpt", … */
 
@@ -52,11 +52,11 @@ struct client_peer {
 enum client_tls { CLIENT_TLS_NEVER, CLIENT_TLS_OFFERED, CLIENT_TLS_REQUIRED };
 
 struct client_settings {
-    const char *helo_name;     /* our EHLO name; valid as long as the client */
+    const char *helo_name; /* our EHLO name; valid as long as the client */
     enum client_tls tls;
-    uint32_t ignore;           /* enum client_capability bits not to be used */
-    uint32_t in_flight_max;    /* transactions on the wire at once, >= 1 (max-msg-in-flight) */
-    bool reuse_after_421;      /* smtp-421-means-mx-unavailable no */
+    uint32_t ignore;        /* enum client_capability bits not to be used */
+    uint32_t in_flight_max; /* transactions on the wire at once, >= 1 (max-msg-in-flight) */
+    bool reuse_after_421;   /* smtp-421-means-mx-unavailable no */
     bool greeting_5xx_is_final;
 };
 
@@ -69,7 +69,7 @@ struct client_rcpt {
 /* The owner's memory, from client_begin until transaction_ended. */
 struct client_transaction {
     struct bytes sender, envid;
-    uint64_t body_size; /* bytes as they lie in the spool, for SIZE= and BDAT */
+    uint64_t body_size;  /* bytes as they lie in the spool, for SIZE= and BDAT */
     uint32_t rcpt_count; /* 1 … 1000 */
     bool eight_bit, smtputf8, ret_hdrs, ret_full;
     uint8_t *rcpt_accepted; /* rcpt_count bytes of the owner's: the core's notes */
@@ -84,17 +84,18 @@ enum client_end {
     CLIENT_END_LOST,        /* connection lost or protocol error before the body was complete */
     CLIENT_END_LOST_AFTER,  /* … after the whole body was sent: afterDotLost */
     CLIENT_END_UNATTEMPTED, /* given back: nothing was decided, no record (design: carrying) */
-    CLIENT_END_UNSUITABLE,  /* peer lacks 8BITMIME / SMTPUTF8 / SIZE: reply says 5.6.3, 5.6.7, 5.3.4 */
+    CLIENT_END_UNSUITABLE,  /* peer lacks 8BITMIME / SMTPUTF8 / SIZE: reply says 5.6.3, 5.6.7, 5.3.4
+                             */
     CLIENT_END_RETRY_DATA,  /* BDAT refused as unknown (C33): begin it again, DATA will be used */
 };
 
 enum client_over {
-    CLIENT_OVER_QUIT,      /* we said QUIT and may close (after the peer did, or a short wait) */
-    CLIENT_OVER_REPLY,     /* the peer refused the session: `reply` at `stage` */
-    CLIENT_OVER_PROTOCOL,  /* it does not speak SMTP: close at once, defer */
-    CLIENT_OVER_TLS,       /* TLS was required and is not to be had here: `reply` at STARTTLS */
-    CLIENT_OVER_ABANDON,   /* a carried transaction must not go on: close at once (C40) */
-    CLIENT_OVER_LOOP,      /* greeting or EHLO bears our own name (C37) */
+    CLIENT_OVER_QUIT,     /* we said QUIT and may close (after the peer did, or a short wait) */
+    CLIENT_OVER_REPLY,    /* the peer refused the session: `reply` at `stage` */
+    CLIENT_OVER_PROTOCOL, /* it does not speak SMTP: close at once, defer */
+    CLIENT_OVER_TLS,      /* TLS was required and is not to be had here: `reply` at STARTTLS */
+    CLIENT_OVER_ABANDON,  /* a carried transaction must not go on: close at once (C40) */
+    CLIENT_OVER_LOOP,     /* greeting or EHLO bears our own name (C37) */
 };
 
 struct client;
@@ -119,9 +120,9 @@ struct client_events {
                  const struct reply *reply);
 };
 
-#define CLIENT_OUT_BYTES 2048     /* commands wait here until sent; one RCPT with DSN fits twice */
-#define CLIENT_OUTSTANDING_MAX 64 /* commands sent and not yet answered; then we wait */
-#define CLIENT_IN_FLIGHT_MAX 8    /* transactions on the wire at once */
+#define CLIENT_OUT_BYTES       2048 /* commands wait here until sent; one RCPT with DSN fits twice */
+#define CLIENT_OUTSTANDING_MAX 64   /* commands sent and not yet answered; then we wait */
+#define CLIENT_IN_FLIGHT_MAX   8    /* transactions on the wire at once */
 
 struct client_command {
     uint8_t kind;

@@ -10,7 +10,7 @@
 
 #include "base/bytes.h"
 
-#define REPLY_TEXT_MAX 1024         /* bytes kept of a reply's text; lines joined by one space */
+#define REPLY_TEXT_MAX  1024        /* bytes kept of a reply's text; lines joined by one space */
 #define REPLY_BYTES_MAX (64 * 1024) /* hostile.md C3: a longer reply ends the connection */
 #define REPLY_LINES_MAX 512
 
