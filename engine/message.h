@@ -74,6 +74,8 @@ struct message {
     struct map_entry entry;      /* keeper's: by id */
     uint64_t id;                 /* the commit record's sequence: unique in its log */
     int64_t accepted_wall_ms;
+    int64_t accepted_ms; /* the same on the monotonic clock, may be negative; set on arrival, so
+                            that ages are never differences of wall time */
     int64_t not_before_wall_ms, expires_wall_ms; /* 0 = not set */
     uint64_t record_place;       /* keeper's: where the commit record lies */
     _Atomic uint64_t body_place; /* disk/log.h place of the one chunk, or a tagged pointer to an

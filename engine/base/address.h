@@ -24,7 +24,8 @@ struct address_range {
     uint8_t prefix;      /* 0–32 or 0–128 */
 };
 
-/* "1.2.3.4", "::1", "[::1]", "[IPv6:::1]"; no port. False: none of these; output untouched. */
+/* "1.2.3.4", "::1", "[::1]", "[IPv6:::1]", "[1.2.3.4]"; no port. False: none of these; output
+ * untouched. */
 bool address_parse(struct bytes text, struct address *out);
 
 /* The same with ":port" behind (IPv6 in brackets). */
@@ -45,6 +46,7 @@ const char *address_text(const struct address *address, char out[ADDRESS_TEXT_MA
 const char *address_port_text(const struct address *address, char out[ADDRESS_TEXT_MAX]);
 const char *address_range_text(const struct address_range *range, char out[ADDRESS_TEXT_MAX]);
 
+/* Of family and ip: agrees with address_equal_ip, so the port is not in it. */
 uint64_t address_hash(const struct address *address);
 
 #endif

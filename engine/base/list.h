@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct list_node {
     struct list_node *prev, *next;
@@ -20,7 +21,7 @@ struct list {
 
 /* The struct of `type` whose member `member` is the node at `pointer`. */
 #define CONTAINER_OF(pointer, type, member) \
-    ((type *)((char *)(pointer) - offsetof(type, member)))
+    ((type *)((uintptr_t)(pointer) - offsetof(type, member)))
 
 static inline void list_init(struct list *list)
 {

@@ -17,7 +17,7 @@ struct map_entry {
 struct map {
     /* private: */
     struct map_entry **slots;
-    size_t capacity, count, tombstones, max;
+    size_t capacity, count, max; /* capacity: a power of two, or 0 */
 };
 
 /* At most `max` entries; memory is taken as it fills, doubling. */

@@ -1,0 +1,702 @@
+/* The life of one connection: which address is next, from which source, in which TLS. What goes
+ * over it is in attempt_dialogue.c. */
+#include "attempt.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attempt_private.h"
+#include "base/logger.h"
+#include "io/io.h"
+#include "outcome.h"
+#include "policy/domain.h"
+#include "queue.h"
+#include "schedule.h"
+#include "site.h"
+
+#define PROFILES_MAX 1024        /* TLS profiles of one worker */
+#define BROKEN_HOSTS_MAX 10000   /* hosts remembered for broken TLS; the oldest is forgotten */
+
+struct tls_profile_entry {
+    struct map_entry entry;
+    struct tls_profile *profile;
+};
+
+struct broken_host {
+    struct map_entry entry;
+    struct list_node node; /* oldest first */
+    struct address address;
+    uint64_t until_ms;
+};
+
+/* Waiting for the resolver; apart, because it is large and soon over. */
+struct resolve_job {
+    struct resolve_request request;
+    struct attempt *attempt;
+};
+
+struct attempts *attempts_create(const struct attempts_options *options)
+{
+    struct attempts *attempts = calloc(1, sizeof *attempts);
+    if (attempts == NULL) {
+        return NULL;
+    }
+    attempts->io = options->io;
+    attempts->scheduler = options->scheduler;
+    attempts->spool = options->spool;
+    attempts->resolver = options->resolver;
+    attempts->outcomes = options->outcomes;
+    attempts->tls = options->tls;
+    attempts->worker = options->worker;
+    attempts->freebind = options->allow_no_source_address;
+    map_init(&attempts->profiles, PROFILES_MAX);
+    map_init(&attempts->broken_tls, BROKEN_HOSTS_MAX + 1);
+    list_init(&attempts->broken_order);
+    attempts->slab = slab_create("attempts", sizeof(struct attempt), options->attempts_max);
+    attempts->preparer = preparer_create(&(struct preparer_options){
+        .spool = options->spool,
+        .worker = options->worker,
+        .bytes_max = options->prepared_bytes_max,
+        .transactions_max = 2 * (size_t)options->attempts_max * CLIENT_IN_FLIGHT_MAX,
+    });
+    if (attempts->slab == NULL || attempts->preparer == NULL) {
+        attempts_destroy(attempts);
+        return NULL;
+    }
+    return attempts;
+}
+
+void attempts_destroy(struct attempts *attempts)
+{
+    if (attempts == NULL) {
+        return;
+    }
+    attempts_forget_profiles(attempts);
+    struct list_node *node;
+    while ((node = list_pop_front(&attempts->broken_order)) != NULL) {
+        free(CONTAINER_OF(node, struct broken_host, node));
+    }
+    map_deinit(&attempts->broken_tls);
+    map_deinit(&attempts->profiles);
+    preparer_destroy(attempts->preparer);
+    slab_destroy(attempts->slab);
+    free(attempts);
+}
+
+struct preparer *attempts_preparer(struct attempts *attempts)
+{
+    return attempts->preparer;
+}
+
+enum tls_need attempt_tls_level(const struct domain_settings *settings, enum tls_need need)
+{
+    enum tls_need level = TLS_NEED_NONE;
+    if (settings->require_starttls) {
+        level = TLS_NEED_REQUIRE;
+    } else if (settings->use_starttls) {
+        level = TLS_NEED_OPPORTUNISTIC;
+    }
+    return need > level && need != TLS_NEED_DEFAULT ? need : level;
+}
+
+bool attempt_suits(const struct attempt *attempt, const struct queue *queue)
+{
+    enum tls_need level = attempt_tls_level(queue->site->settings, queue->tls_need);
+    return level <= (enum tls_need)attempt->tls_level;
+}
+
+/* ---- failure and the way on ---------------------------------------------------------------- */
+
+void attempt_note_failure(struct attempt *attempt, enum client_stage stage,
+                          const char *stage_name, const struct reply *reply)
+{
+    if (attempt->failure == NULL) {
+        attempt->failure = malloc(sizeof *attempt->failure);
+    }
+    if (attempt->failure != NULL) {
+        *attempt->failure = *reply;
+    }
+    attempt->failure_stage = (uint8_t)stage;
+    attempt->failure_stage_name = stage_name;
+}
+
+static void note_error(struct attempt *attempt, const char *stage_name, const char *enhanced,
+                       const char *format, const char *detail)
+{
+    char text[256];
+    snprintf(text, sizeof text, "%s %s", format, detail);
+    struct reply reply;
+    reply_make(&reply, 421, enhanced, text);
+    attempt_note_failure(attempt, CLIENT_STAGE_GREETING, stage_name, &reply);
+}
+
+static void destroy(struct attempt *attempt)
+{
+    struct attempts *attempts = attempt->attempts;
+    timer_stop(io_timers(attempts->io), &attempt->timer);
+    timer_stop(io_timers(attempts->io), &attempt->watchdog);
+    route_unref(attempt->route);
+    free(attempt->failure);
+    schedule_closed(attempts->scheduler, attempt);
+    slab_give(attempts->slab, attempt);
+}
+
+/* No such domain, a null MX; or every host greeted with 5xx, and policy or RFC 7504 (521) takes
+ * that as its last word. */
+static bool is_final_for_queue(const struct attempt *attempt)
+{
+    if (!reply_is_permanent(attempt->failure)) {
+        return false;
+    }
+    bool all_refused = attempt->greeting_5xx_count > 0 &&
+                       attempt->greeting_5xx_count == attempt->addresses_tried;
+    return attempt->bounce_queue ||
+           (all_refused && (attempt->site->settings->bounce_upon_5xx_greeting ||
+                            attempt->failure->code == 521));
+}
+
+/* Before READY nothing was sent for anybody: one record for the queue, and its clock moves on,
+ * unless other connections of the site work: then only no further one is opened for a while. */
+static void report_failure(struct attempt *attempt)
+{
+    struct queue *queue = attempt->queue;
+    struct attempts *attempts = attempt->attempts;
+    if (queue == NULL || attempt->failure == NULL) {
+        return;
+    }
+    if (is_final_for_queue(attempt)) {
+        /* What does not fit one turn follows with the queue's next attempt, at once. */
+        outcome_bounce_ready(attempts->outcomes, attempt, queue, attempt->failure_stage_name,
+                             attempt->failure);
+        return;
+    }
+    struct site *site = attempt->site;
+    bool others_work = site->attempt_count > site->opening_count;
+    if (others_work) {
+        site->hold_opening_ms = io_now_ms(attempts->io) + ATTEMPT_HELD_MS * 60;
+    }
+    outcome_of_queue(attempts->outcomes, attempt, queue,
+                     (enum client_stage)attempt->failure_stage, attempt->failure_stage_name,
+                     attempt->failure, !others_work);
+}
+
+static void finish(struct attempt *attempt)
+{
+    report_failure(attempt);
+    destroy(attempt);
+}
+
+static void try_address(struct attempt *attempt);
+
+/* ---- source addresses and connecting ------------------------------------------------------- */
+
+static bool open_to(struct attempt *attempt, const struct address *peer)
+{
+    struct attempts *attempts = attempt->attempts;
+    uint64_t now_ms = io_now_ms(attempts->io), again_ms;
+    struct vmta_source *source = vmta_pick_source(
+        &attempt->site->lane->vmta, (enum address_family)peer->family, now_ms, &again_ms);
+    if (source == NULL) {
+        return false;
+    }
+    attempt->source = source;
+    attempt->source_address = source->address;
+    snprintf(attempt->helo_name, sizeof attempt->helo_name, "%s", source->helo_name);
+    address_text(&source->address, attempt->source_text);
+    address_text(peer, attempt->peer_text);
+    attempt->state = ATTEMPT_CONNECTING;
+    extern const struct connection_events attempt_connection_events;
+    connection_open(&attempt->connection, attempts->io, &attempt_connection_events, attempt,
+                    &(struct connection_target){
+                        .source = source->address.family == ADDRESS_NONE ? NULL
+                                                                         : &attempt->source_address,
+                        .peer = *peer,
+                        .timeout_ms = attempt->site->settings->connect_timeout_ms,
+                        .freebind = attempts->freebind,
+                    });
+    return true;
+}
+
+static const struct route_host *host_of(const struct route *route, uint32_t address_index)
+{
+    for (uint32_t i = 0; i < route->host_count; i++) {
+        const struct route_host *host = &route->hosts[i];
+        if (address_index >= host->first_address &&
+            address_index < (uint32_t)host->first_address + host->address_count) {
+            return host;
+        }
+    }
+    return NULL;
+}
+
+static struct broken_host *find_broken(struct attempts *attempts, const struct address *address);
+
+/* The address whose turn it is: connections of one site begin at different ones of the best
+ * preference, go round those, and only then on to worse ones. */
+static uint32_t address_index(const struct attempt *attempt)
+{
+    uint32_t turn = attempt->address_turn;
+    return turn < attempt->best_count ? (attempt->address_start + turn) % attempt->best_count
+                                      : turn;
+}
+
+static void try_address(struct attempt *attempt)
+{
+    const struct route *route = attempt->route;
+    while (attempt->address_turn < route->address_count &&
+           attempt->addresses_tried < ATTEMPT_ADDRESSES_MAX) {
+        const struct address *peer = &route->addresses[address_index(attempt)];
+        const struct route_host *host = host_of(route, address_index(attempt));
+        attempt->host_name = host == NULL ? "" : host->name;
+        attempt->addresses_tried++;
+        if (attempt->tls_level == TLS_NEED_OPPORTUNISTIC && !attempt->plain_fallback) {
+            attempt->plain_fallback = find_broken(attempt->attempts, peer) != NULL;
+        }
+        if (open_to(attempt, peer)) {
+            return;
+        }
+        attempt->address_turn++;
+        if (attempt->failure == NULL) {
+            note_error(attempt, "connect", "4.4.4", "no usable source address for",
+                       attempt->peer_text);
+        }
+    }
+    finish(attempt);
+}
+
+static void next_address(struct attempt *attempt)
+{
+    if (!attempt->repeat_address) {
+        attempt->address_turn++;
+    }
+    attempt->repeat_address = false;
+    attempt->plain_fallback = false;
+    try_address(attempt);
+}
+
+/* ---- resolving ------------------------------------------------------------------------------ */
+
+/* Addresses of the best preference: they stand first. */
+static uint16_t best_addresses(const struct route *route)
+{
+    uint16_t count = 0;
+    for (uint32_t i = 0; i < route->host_count; i++) {
+        if (route->hosts[i].preference == route->hosts[0].preference) {
+            count = (uint16_t)(count + route->hosts[i].address_count);
+        }
+    }
+    return count;
+}
+
+static void on_resolved(struct resolve_request *request, struct route *route)
+{
+    struct resolve_job *job = CONTAINER_OF(request, struct resolve_job, request);
+    struct attempt *attempt = job->attempt;
+    attempt->resolving = NULL;
+    if (attempt->state == ATTEMPT_CLOSING) {
+        route_unref(route);
+        free(job);
+        destroy(attempt);
+        return;
+    }
+    if (route == NULL) {
+        attempt_note_failure(attempt, CLIENT_STAGE_GREETING, "dns", &request->failure);
+        attempt->bounce_queue = true;
+        free(job);
+        finish(attempt);
+        return;
+    }
+    free(job);
+    attempt->route = route;
+    attempt->best_count = best_addresses(route);
+    if (attempt->best_count > 0) {
+        attempt->address_start = (uint16_t)(attempt->site->route_turn++ % attempt->best_count);
+    }
+    try_address(attempt);
+}
+
+static void start_resolving(struct attempt *attempt)
+{
+    struct attempts *attempts = attempt->attempts;
+    struct resolve_job *job = calloc(1, sizeof *job);
+    if (job == NULL) {
+        note_error(attempt, "dns", "4.3.0", "out of memory", "");
+        finish(attempt);
+        return;
+    }
+    job->attempt = attempt;
+    job->request.done = on_resolved;
+    attempt->resolving = job;
+    const struct vmta *vmta = &attempt->site->lane->vmta;
+    char domain[DNS_NAME_MAX];
+    snprintf(domain, sizeof domain, "%.*s", BYTES_FMT(site_domain(attempt->site)));
+    resolve_domain(attempts->resolver, &job->request, domain, attempt->site->settings,
+                   vmta_has_family(vmta, ADDRESS_IPV4), vmta_has_family(vmta, ADDRESS_IPV6));
+}
+
+/* ---- TLS ------------------------------------------------------------------------------------ */
+
+static bool same_address(const struct map_entry *entry, const void *key)
+{
+    return address_equal_ip(&CONTAINER_OF(entry, struct broken_host, entry)->address, key);
+}
+
+static void forget_broken(struct attempts *attempts, struct broken_host *host)
+{
+    map_remove(&attempts->broken_tls, &host->entry);
+    list_remove(&host->node);
+    free(host);
+}
+
+static struct broken_host *find_broken(struct attempts *attempts, const struct address *address)
+{
+    struct map_entry *entry =
+        map_find(&attempts->broken_tls, address_hash(address), same_address, address);
+    if (entry == NULL) {
+        return NULL;
+    }
+    struct broken_host *host = CONTAINER_OF(entry, struct broken_host, entry);
+    if (host->until_ms <= io_now_ms(attempts->io)) {
+        forget_broken(attempts, host);
+        return NULL;
+    }
+    return host;
+}
+
+void attempt_remember_broken_tls(struct attempt *attempt)
+{
+    struct attempts *attempts = attempt->attempts;
+    const struct address *address = &attempt->connection.peer;
+    struct broken_host *host = find_broken(attempts, address);
+    if (host == NULL) {
+        host = calloc(1, sizeof *host);
+        if (host == NULL) {
+            return; /* the next connection finds out anew */
+        }
+        host->address = *address;
+        if (!map_insert(&attempts->broken_tls, address_hash(address), &host->entry)) {
+            free(host);
+            return;
+        }
+        list_push_back(&attempts->broken_order, &host->node);
+    }
+    host->until_ms = io_now_ms(attempts->io) + ATTEMPT_BROKEN_TLS_MS;
+    if (map_count(&attempts->broken_tls) > BROKEN_HOSTS_MAX) {
+        forget_broken(attempts, CONTAINER_OF(list_first(&attempts->broken_order),
+                                             struct broken_host, node));
+    }
+}
+
+static uint32_t versions_of(const struct domain_settings *settings)
+{
+    return (settings->smtp_tls_allow_tls10 ? TLS_1_0 : 0u) |
+           (settings->smtp_tls_allow_tls11 ? TLS_1_1 : 0u) |
+           (settings->smtp_tls_allow_tls12 ? TLS_1_2 : 0u) |
+           (settings->smtp_tls_allow_tls13 ? TLS_1_3 : 0u);
+}
+
+static const char *text_or_null(struct bytes text)
+{
+    return text.len == 0 ? NULL : text.data;
+}
+
+static uint64_t profile_hash(const struct domain_settings *settings)
+{
+    uint64_t hash = bytes_hash(settings->smtp_tls_ca_file);
+    hash = hash * 31 + bytes_hash(settings->smtp_tls_ciphers);
+    hash = hash * 31 + bytes_hash(settings->smtp_tls_ciphersuites);
+    return hash * 31 + versions_of(settings);
+}
+
+static bool any_profile(const struct map_entry *entry, const void *key)
+{
+    (void)key;
+    return entry != NULL;
+}
+
+static struct tls_profile *profile_for(struct attempts *attempts,
+                                       const struct domain_settings *settings,
+                                       struct error *error)
+{
+    uint64_t hash = profile_hash(settings);
+    struct map_entry *found = map_find(&attempts->profiles, hash, any_profile, NULL);
+    if (found != NULL) {
+        return CONTAINER_OF(found, struct tls_profile_entry, entry)->profile;
+    }
+    struct tls_profile_entry *entry = calloc(1, sizeof *entry);
+    if (entry == NULL) {
+        error_set(error, ENOMEM, "out of memory");
+        return NULL;
+    }
+    entry->profile = tls_profile_create(
+        attempts->tls,
+        &(struct tls_profile_settings){
+            .ca_file = text_or_null(settings->smtp_tls_ca_file),
+            .ciphers = text_or_null(settings->smtp_tls_ciphers),
+            .ciphersuites = text_or_null(settings->smtp_tls_ciphersuites),
+            .versions = versions_of(settings)},
+        error);
+    if (entry->profile == NULL || !map_insert(&attempts->profiles, hash, &entry->entry)) {
+        tls_profile_destroy(entry->profile);
+        free(entry);
+        return NULL;
+    }
+    return entry->profile;
+}
+
+void attempts_forget_profiles(struct attempts *attempts)
+{
+    size_t cursor = 0;
+    struct map_entry *entry;
+    while ((entry = map_walk(&attempts->profiles, &cursor)) != NULL) {
+        struct tls_profile_entry *profile = CONTAINER_OF(entry, struct tls_profile_entry, entry);
+        tls_profile_destroy(profile->profile);
+        free(profile);
+    }
+    map_deinit(&attempts->profiles);
+    map_init(&attempts->profiles, PROFILES_MAX);
+}
+
+void attempt_start_tls(struct attempt *attempt)
+{
+    struct attempts *attempts = attempt->attempts;
+    const struct domain_settings *settings = attempt->site->settings;
+    struct error error = {0};
+    struct tls_profile *profile = profile_for(attempts, settings, &error);
+    struct tls_session *session = NULL;
+    if (profile != NULL) {
+        uint64_t key = bytes_hash(bytes_from_string(attempt->host_name)) ^
+                       address_hash(&attempt->connection.peer) ^ profile_hash(settings) ^
+                       bytes_hash(bytes_from_string(attempt->site->lane->vmta.name));
+        session = tls_client_create(
+            profile, &(struct tls_client_options){.server_name = attempt->host_name,
+                                                  .verify = attempt->tls_level >= TLS_NEED_VERIFY,
+                                                  .resume_key = key});
+    }
+    if (session == NULL) {
+        note_error(attempt, "starttls", "4.7.5", "TLS cannot be set up:", error.text);
+        attempt_close(attempt, CONNECTION_CLOSE_NOW, true);
+        return;
+    }
+    connection_start_tls(&attempt->connection, session, settings->smtp_greeting_timeout_ms);
+}
+
+/* ---- the connection's callbacks -------------------------------------------------------------- */
+
+static void begin_talking(struct attempt *attempt)
+{
+    const struct domain_settings *settings = attempt->site->settings;
+    enum client_tls tls = CLIENT_TLS_NEVER;
+    if (attempt->tls_level >= TLS_NEED_REQUIRE) {
+        tls = CLIENT_TLS_REQUIRED;
+    } else if (attempt->tls_level == TLS_NEED_OPPORTUNISTIC && !attempt->plain_fallback) {
+        tls = CLIENT_TLS_OFFERED;
+    }
+    attempt->client_settings = (struct client_settings){
+        .helo_name = attempt->helo_name,
+        .tls = tls,
+        .ignore = (settings->ignore_pipelining ? CLIENT_CAP_PIPELINING : 0u) |
+                  (settings->ignore_chunking ? CLIENT_CAP_CHUNKING : 0u) |
+                  (settings->ignore_8bitmime ? CLIENT_CAP_8BITMIME : 0u),
+        .in_flight_max = (uint32_t)settings->max_msg_in_flight > CLIENT_IN_FLIGHT_MAX
+                             ? CLIENT_IN_FLIGHT_MAX
+                             : (uint32_t)settings->max_msg_in_flight,
+        .reuse_after_421 = !settings->smtp_421_means_mx_unavailable,
+    };
+    attempt->state = ATTEMPT_TALKING;
+    client_init(&attempt->client, &attempt->client_settings, &attempt_client_events, attempt);
+    attempt_watch(attempt);
+}
+
+static void on_opened(struct connection *connection, int result)
+{
+    struct attempt *attempt = connection->owner;
+    if (attempt->state == ATTEMPT_CLOSING) {
+        return; /* aborted meanwhile; `closed` follows */
+    }
+    if (result == 0) {
+        if (attempt->source != NULL) { /* a reload may have replaced it */
+            vmta_source_worked(attempt->source);
+        }
+        begin_talking(attempt);
+        return;
+    }
+    if (connection->bind_failed) {
+        if (attempt->source != NULL) {
+            vmta_source_failed(attempt->source, io_now_ms(attempt->attempts->io));
+        }
+        LOG_WARNING("%s: source address %s is not on this host: suspended", attempt->site->name,
+                    attempt->source_text);
+        note_error(attempt, "connect", "4.4.0", "bind failed on source address",
+                   attempt->source_text);
+        attempt->repeat_address = true; /* from another of our addresses */
+        attempt_close(attempt, CONNECTION_CLOSE_NOW, true);
+        return;
+    }
+    char text[ADDRESS_TEXT_MAX + 64];
+    snprintf(text, sizeof text, "%s: %s", attempt->peer_text, strerror(-result));
+    note_error(attempt, "connect", "4.4.1", "cannot connect to", text);
+    attempt_close(attempt, CONNECTION_CLOSE_NOW, true);
+}
+
+static void on_received(struct connection *connection, const uint8_t *data, size_t len)
+{
+    struct attempt *attempt = connection->owner;
+    uint32_t head = attempt->client.outstanding_first;
+    client_receive(&attempt->client, data, len);
+    if (attempt->state == ATTEMPT_CLOSING) {
+        return;
+    }
+    if (attempt->client.outstanding_first != head) {
+        attempt_watch(attempt); /* a reply was complete: the next one's time begins */
+    }
+    attempt_pump(attempt);
+}
+
+static void on_sent(struct connection *connection)
+{
+    struct attempt *attempt = connection->owner;
+    attempt_free_lingering(attempt);
+    if (attempt->state == ATTEMPT_CLOSING) {
+        return;
+    }
+    client_sent(&attempt->client);
+    attempt_watch(attempt);
+    attempt_pump(attempt);
+}
+
+static void on_secured(struct connection *connection, int result)
+{
+    struct attempt *attempt = connection->owner;
+    if (attempt->state == ATTEMPT_CLOSING) {
+        return;
+    }
+    if (result == 0) {
+        client_secured(&attempt->client);
+        attempt_watch(attempt);
+        attempt_pump(attempt);
+        return;
+    }
+    const char *why = connection->tls == NULL ? "" : tls_failure(connection->tls);
+    note_error(attempt, "starttls", "4.7.5", "TLS handshake failed:", why);
+    if (attempt->tls_level == TLS_NEED_OPPORTUNISTIC) {
+        LOG_INFO("%s: TLS with %s failed (%s): going on in the clear", attempt->site->name,
+                 attempt->host_name, why);
+        attempt_remember_broken_tls(attempt);
+        attempt->repeat_address = true; /* without TLS */
+    }
+    attempt_close(attempt, CONNECTION_CLOSE_NOW, true);
+}
+
+static void on_lost(struct connection *connection, int error)
+{
+    struct attempt *attempt = connection->owner;
+    if (attempt->state == ATTEMPT_CLOSING) {
+        return;
+    }
+    enum client_stage stage = CLIENT_STAGE_GREETING;
+    client_waiting(&attempt->client, &stage);
+    const char *words = error == 0 ? "connection closed by peer"
+                        : error == -ETIMEDOUT ? "timed out"
+                                              : strerror(-error);
+    note_error(attempt, client_stage_name(stage), "4.4.2", words, attempt->peer_text);
+    bool was_ready = attempt->state == ATTEMPT_READY;
+    attempt->state = ATTEMPT_CLOSING;
+    client_lost(&attempt->client);
+    attempt_close(attempt, error == 0 ? CONNECTION_CLOSE_NOW : CONNECTION_CLOSE_ABORT,
+                  !was_ready);
+}
+
+static void on_closed(struct connection *connection)
+{
+    struct attempt *attempt = connection->owner;
+    attempt_free_lingering(attempt);
+    attempt_end_transactions(attempt);
+    if (attempt->try_next_address && !attempt->attempts->scheduler->draining) {
+        attempt->try_next_address = false;
+        next_address(attempt);
+    } else {
+        finish(attempt);
+    }
+}
+
+const struct connection_events attempt_connection_events = {
+    .opened = on_opened,
+    .received = on_received,
+    .sent = on_sent,
+    .secured = on_secured,
+    .lost = on_lost,
+    .closed = on_closed,
+};
+
+/* ---- entry points ---------------------------------------------------------------------------- */
+
+void attempt_close(struct attempt *attempt, enum connection_close how, bool try_next)
+{
+    attempt->state = ATTEMPT_CLOSING;
+    attempt->try_next_address = try_next;
+    list_remove(&attempt->idle_node);
+    timer_stop(io_timers(attempt->attempts->io), &attempt->timer);
+    connection_close(&attempt->connection, how);
+}
+
+static void on_watchdog(struct timer *timer)
+{
+    struct attempt *attempt = CONTAINER_OF(timer, struct attempt, watchdog);
+    LOG_ERROR("%s: no progress on the connection to %s in spite of its deadlines: aborted, "
+              "messages are queued again",
+              attempt->site->name, attempt->peer_text);
+    attempt_abort(attempt);
+}
+
+static void on_start(struct timer *timer)
+{
+    struct attempt *attempt = CONTAINER_OF(timer, struct attempt, timer);
+    timer_init(&attempt->timer, attempt_on_timer);
+    start_resolving(attempt);
+}
+
+struct attempt *attempt_open(struct attempts *attempts, struct site *site, struct queue *queue)
+{
+    struct attempt *attempt = slab_take(attempts->slab);
+    if (attempt == NULL) {
+        return NULL;
+    }
+    attempt->attempts = attempts;
+    attempt->site = site;
+    attempt->queue = queue;
+    attempt->opened_ms = io_now_ms(attempts->io);
+    attempt->state = ATTEMPT_RESOLVING;
+    attempt->tls_level = (uint8_t)attempt_tls_level(site->settings, queue->tls_need);
+    attempt->host_name = "";
+    list_init(&attempt->on_wire);
+    list_init(&attempt->lingering);
+    timer_init(&attempt->watchdog, on_watchdog);
+    timer_init(&attempt->timer, on_start);
+    timer_start(io_timers(attempts->io), &attempt->timer, 0);
+    return attempt;
+}
+
+void attempt_abort(struct attempt *attempt)
+{
+    if (attempt->state == ATTEMPT_CLOSING) {
+        return;
+    }
+    enum attempt_state state = attempt->state;
+    attempt->state = ATTEMPT_CLOSING;
+    if (state == ATTEMPT_RESOLVING) {
+        if (attempt->resolving != NULL) {
+            resolve_cancel(&attempt->resolving->request); /* goes on in on_resolved */
+        } else {
+            destroy(attempt);
+        }
+        return;
+    }
+    if (state != ATTEMPT_CONNECTING) {
+        client_lost(&attempt->client);
+    }
+    attempt_close(attempt, CONNECTION_CLOSE_ABORT, false);
+}

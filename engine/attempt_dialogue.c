@@ -1,0 +1,540 @@
+/* What goes over a READY connection. The fast path is one flight per message: the body of one, its
+ * final dot, and MAIL, RCPT and DATA of the next, which was prepared while the first was on its
+ * way. Everything that may change (a reply, a pause, a spent rate) is looked at again in
+ * begin_next, the only place that starts a transaction. */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "attempt.h"
+#include "attempt_private.h"
+#include "base/logger.h"
+#include "io/io.h"
+#include "outcome.h"
+#include "policy/domain.h"
+#include "queue.h"
+#include "schedule.h"
+#include "site.h"
+
+#define FREE_WHEN_SENT 2 /* iov pieces needed for one body and its commands */
+
+static uint64_t now_ms(const struct attempt *attempt)
+{
+    return io_now_ms(attempt->attempts->io);
+}
+
+static struct transaction *first_on_wire(const struct attempt *attempt)
+{
+    struct list_node *node = list_first(&attempt->on_wire);
+    return node == NULL ? NULL : CONTAINER_OF(node, struct transaction, node);
+}
+
+/* ---- giving back ----------------------------------------------------------------------------- */
+
+static void give_back(struct attempt *attempt, struct transaction *transaction)
+{
+    for (uint32_t i = transaction->rcpt_count; i-- > 0;) {
+        struct rcpt *rcpt = transaction->rcpts[i];
+        if (rcpt->state == RCPT_TAKEN) {
+            queue_give_back(transaction->queue, rcpt, now_ms(attempt));
+        }
+    }
+}
+
+/* Its bytes may be with the kernel: then it lingers until they are not. */
+static void let_go(struct attempt *attempt, struct transaction *transaction)
+{
+    list_remove(&transaction->node);
+    if (attempt->body == transaction) {
+        attempt->body = NULL;
+    }
+    if (transaction->begun && connection_sending(&attempt->connection)) {
+        list_push_back(&attempt->lingering, &transaction->node);
+    } else {
+        prepare_free(transaction);
+    }
+}
+
+void attempt_free_lingering(struct attempt *attempt)
+{
+    struct list_node *node;
+    while ((node = list_pop_front(&attempt->lingering)) != NULL) {
+        prepare_free(CONTAINER_OF(node, struct transaction, node));
+    }
+}
+
+static void drop_next(struct attempt *attempt)
+{
+    struct transaction *next = attempt->next;
+    if (next != NULL) {
+        attempt->next = NULL;
+        give_back(attempt, next);
+        prepare_free(next);
+    }
+}
+
+void attempt_end_transactions(struct attempt *attempt)
+{
+    drop_next(attempt);
+    assert(list_empty(&attempt->on_wire)); /* client_lost and `over` have ended them */
+}
+
+/* ---- what the core reports ------------------------------------------------------------------- */
+
+static struct transaction *transaction_of(struct client_transaction *core)
+{
+    return CONTAINER_OF(core, struct transaction, core);
+}
+
+static void on_rcpt_at(void *owner, const struct client_transaction *core, uint32_t index,
+                       struct client_rcpt *out)
+{
+    (void)owner;
+    const struct transaction *transaction =
+        (const struct transaction *)((const char *)core - offsetof(struct transaction, core));
+    const struct rcpt *rcpt = transaction->rcpts[index];
+    *out = (struct client_rcpt){
+        .address = rcpt_address(rcpt), .orcpt = rcpt_orcpt(rcpt), .notify = rcpt->notify};
+}
+
+static void on_rcpt_refused(struct client *client, void *owner, struct client_transaction *core,
+                            uint32_t index, const struct reply *reply)
+{
+    (void)client;
+    struct attempt *attempt = owner;
+    struct transaction *transaction = transaction_of(core);
+    outcome_of_rcpt(attempt->attempts->outcomes, attempt, transaction->rcpts[index],
+                    CLIENT_STAGE_RCPT, reply, false);
+}
+
+static void end_all(struct attempt *attempt, struct transaction *transaction,
+                    enum client_stage stage, const struct reply *reply, bool after_dot_lost)
+{
+    for (uint32_t i = 0; i < transaction->rcpt_count; i++) {
+        if (transaction->rcpts[i]->state == RCPT_TAKEN) {
+            outcome_of_rcpt(attempt->attempts->outcomes, attempt, transaction->rcpts[i], stage,
+                            reply, after_dot_lost);
+        }
+    }
+}
+
+static void end_lost(struct attempt *attempt, struct transaction *transaction,
+                     enum client_stage stage, bool after_dot_lost)
+{
+    struct reply reply;
+    reply_make(&reply, 451, "4.4.2",
+               after_dot_lost ? "connection lost after the message was sent; "
+                                "it may be delivered twice"
+                              : "connection lost");
+    if (attempt->failure != NULL) {
+        char text[320];
+        snprintf(text, sizeof text, "%.*s%s", BYTES_FMT(reply_text(attempt->failure)),
+                 after_dot_lost ? " after end of message; may be delivered twice" : "");
+        reply_make(&reply, 451, "4.4.2", text);
+    }
+    end_all(attempt, transaction, stage, &reply, after_dot_lost);
+}
+
+static void on_transaction_ended(struct client *client, void *owner,
+                                 struct client_transaction *core, enum client_end end,
+                                 enum client_stage stage, const struct reply *reply)
+{
+    (void)client;
+    struct attempt *attempt = owner;
+    struct transaction *transaction = transaction_of(core);
+    switch (end) {
+    case CLIENT_END_REPLY:
+    case CLIENT_END_UNSUITABLE:
+        end_all(attempt, transaction, stage, reply, false);
+        break;
+    case CLIENT_END_LOST:
+        end_lost(attempt, transaction, stage, false);
+        break;
+    case CLIENT_END_LOST_AFTER:
+        end_lost(attempt, transaction, stage, true);
+        break;
+    case CLIENT_END_UNATTEMPTED:
+    case CLIENT_END_RETRY_DATA:
+        give_back(attempt, transaction);
+        break;
+    }
+    if (end == CLIENT_END_REPLY && stage == CLIENT_STAGE_FINAL) {
+        timer_stop(io_timers(attempt->attempts->io), &attempt->timer);
+    }
+    let_go(attempt, transaction);
+}
+
+static void on_established(struct client *client, void *owner)
+{
+    (void)client;
+    struct attempt *attempt = owner;
+    attempt->state = ATTEMPT_READY;
+    if (attempt->queue != NULL) {
+        attempt->queue->retry_index = 0;
+        attempt->queue = NULL;
+    }
+    schedule_opened(attempt->attempts->scheduler, attempt);
+}
+
+static void on_start_tls(struct client *client, void *owner)
+{
+    (void)client;
+    attempt_start_tls(owner);
+}
+
+static bool greeting_refused(enum client_over how, enum client_stage stage,
+                             const struct reply *reply)
+{
+    return how == CLIENT_OVER_REPLY && stage == CLIENT_STAGE_GREETING && reply != NULL &&
+           reply_is_permanent(reply);
+}
+
+static void on_over(struct client *client, void *owner, enum client_over how,
+                    enum client_stage stage, const struct reply *reply)
+{
+    (void)client;
+    struct attempt *attempt = owner;
+    bool was_ready = attempt->state == ATTEMPT_READY;
+    if (reply != NULL && !was_ready) {
+        attempt_note_failure(attempt, stage, client_stage_name(stage), reply);
+    }
+    if (greeting_refused(how, stage, reply)) {
+        attempt->greeting_5xx_count++;
+    }
+    if (how == CLIENT_OVER_LOOP) {
+        attempt->bounce_queue = true; /* C37: mail for ourselves must not go round */
+    }
+    bool gently = how == CLIENT_OVER_QUIT || how == CLIENT_OVER_REPLY || how == CLIENT_OVER_TLS;
+    attempt_close(attempt, gently ? CONNECTION_CLOSE_GENTLY : CONNECTION_CLOSE_NOW,
+                  !was_ready && how != CLIENT_OVER_LOOP);
+}
+
+const struct client_events attempt_client_events = {
+    .established = on_established,
+    .start_tls = on_start_tls,
+    .rcpt_refused = on_rcpt_refused,
+    .transaction_ended = on_transaction_ended,
+    .rcpt_at = on_rcpt_at,
+    .over = on_over,
+};
+
+/* ---- deadlines ------------------------------------------------------------------------------- */
+
+static uint64_t stage_timeout_ms(const struct attempt *attempt, enum client_stage stage)
+{
+    const struct domain_settings *settings = attempt->site->settings;
+    switch (stage) {
+    case CLIENT_STAGE_GREETING:
+        return settings->smtp_greeting_timeout_ms;
+    case CLIENT_STAGE_EHLO:
+    case CLIENT_STAGE_STARTTLS:
+    case CLIENT_STAGE_MAIL:
+    case CLIENT_STAGE_RCPT:
+        return ATTEMPT_COMMAND_MS;
+    case CLIENT_STAGE_DATA:
+        return ATTEMPT_DATA_MS;
+    case CLIENT_STAGE_BODY:
+        return settings->data_send_timeout_ms;
+    case CLIENT_STAGE_FINAL:
+        return settings->smtp_data_termination_timeout_ms;
+    case CLIENT_STAGE_QUIT:
+        return 5000; /* C19: what counts was answered before */
+    }
+    return ATTEMPT_COMMAND_MS;
+}
+
+void attempt_watch(struct attempt *attempt)
+{
+    enum client_stage stage;
+    uint64_t due_ms = UINT64_MAX;
+    if (connection_sending(&attempt->connection)) {
+        due_ms = now_ms(attempt) + attempt->site->settings->data_send_timeout_ms;
+    } else if (client_waiting(&attempt->client, &stage)) {
+        due_ms = now_ms(attempt) + stage_timeout_ms(attempt, stage);
+    }
+    connection_set_deadline(&attempt->connection, due_ms);
+    struct timers *timers = io_timers(attempt->attempts->io);
+    if (due_ms == UINT64_MAX) {
+        timer_stop(timers, &attempt->watchdog);
+    } else {
+        timer_start(timers, &attempt->watchdog, due_ms + ATTEMPT_WATCHDOG_EXTRA_MS);
+    }
+}
+
+/* ---- the next message ------------------------------------------------------------------------ */
+
+static bool may_take_more(const struct attempt *attempt)
+{
+    uint64_t max = attempt->site->settings->max_msg_per_connection;
+    bool used_up = max != 0 && max != UINT64_MAX && attempt->messages_sent >= max;
+    return attempt->state == ATTEMPT_READY && !attempt->quitting && !used_up;
+}
+
+static void fetch_next(struct attempt *attempt)
+{
+    if (attempt->next != NULL || !may_take_more(attempt)) {
+        return;
+    }
+    struct transaction *next = schedule_next(attempt->attempts->scheduler, attempt);
+    if (next == NULL) {
+        return;
+    }
+    attempt->next = next;
+    if (prepare_at_end(next)) {
+        next->ready = true;
+    } else {
+        prepare_window(next, (attempt->client.peer.capabilities & CLIENT_CAP_CHUNKING) == 0);
+    }
+}
+
+static void start_timer(struct attempt *attempt, uint64_t wait_ms)
+{
+    timer_start(io_timers(attempt->attempts->io), &attempt->timer, now_ms(attempt) + wait_ms);
+}
+
+/* The body could not be read: nothing of it is on the wire. The recipients stay, deferred, and the
+ * log says what the spool found. */
+static void fail_unreadable(struct attempt *attempt, struct transaction *transaction)
+{
+    struct reply reply;
+    reply_make(&reply, 451, "4.3.0", "message cannot be read from the spool");
+    attempt->next = NULL;
+    end_all(attempt, transaction, CLIENT_STAGE_BODY, &reply, false);
+    prepare_free(transaction);
+}
+
+/* Takes the rates; what is more than they allow goes back to the queue. False: not now. */
+static bool take_rates(struct attempt *attempt, struct transaction *transaction)
+{
+    if (transaction->rates_taken) {
+        return true;
+    }
+    uint64_t again_ms;
+    uint32_t granted = schedule_take_rate(attempt->attempts->scheduler, attempt->site,
+                                          transaction->rcpt_count, &again_ms);
+    if (granted == 0) {
+        uint64_t give_up_ms = transaction->taken_ms + ATTEMPT_HELD_MS;
+        uint64_t due_ms = again_ms < give_up_ms ? again_ms : give_up_ms;
+        timer_start(io_timers(attempt->attempts->io), &attempt->timer, due_ms);
+        return false;
+    }
+    for (uint32_t i = transaction->rcpt_count; i-- > granted;) {
+        queue_give_back(transaction->queue, transaction->rcpts[i], now_ms(attempt));
+    }
+    prepare_cut(transaction, granted);
+    transaction->rates_taken = true;
+    return true;
+}
+
+/* Starts the prepared transaction if everything still allows it. */
+static void begin_next(struct attempt *attempt)
+{
+    struct transaction *next = attempt->next;
+    if (next == NULL || !next->ready || attempt->state != ATTEMPT_READY) {
+        return;
+    }
+    if (next->failed) {
+        fail_unreadable(attempt, next);
+        return;
+    }
+    bool behind = !client_may_begin(&attempt->client);
+    if (behind && !client_may_carry(&attempt->client)) {
+        return;
+    }
+    if (!may_take_more(attempt) || next->queue->paused) {
+        drop_next(attempt);
+        return;
+    }
+    if (!take_rates(attempt, next)) {
+        return;
+    }
+    attempt->next = NULL;
+    next->begun = true;
+    attempt->messages_sent++;
+    list_push_back(&attempt->on_wire, &next->node);
+    if (behind) {
+        start_timer(attempt, ATTEMPT_CARRY_MS);
+    }
+    client_begin(&attempt->client, &next->core); /* may end it inside */
+    fetch_next(attempt);
+}
+
+void attempt_on_prepared(struct attempt *attempt, struct transaction *transaction)
+{
+    (void)transaction;
+    if (attempt->state == ATTEMPT_READY) {
+        attempt_pump(attempt);
+    }
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+/* Adds the ready window of the body being written. False: the flight ends here. */
+static bool add_body(struct attempt *attempt, size_t *count)
+{
+    struct transaction *body = attempt->body;
+    if (!body->ready || *count + FREE_WHEN_SENT > CONNECTION_IOV_MAX) {
+        return false;
+    }
+    if (body->failed) {
+        /* The octets promised by MAIL cannot follow: only closing tells the peer so. */
+        attempt_abort(attempt);
+        return false;
+    }
+    if (body->window.len > 0) {
+        attempt->iov[(*count)++] =
+            (struct iovec){.iov_base = (void *)(uintptr_t)body->window.data,
+                           .iov_len = body->window.len};
+    }
+    body->ready = false;
+    if (!prepare_at_end(body)) {
+        return false; /* the next window is read when this one is sent */
+    }
+    attempt->body = NULL;
+    client_body_ended(&attempt->client, &body->core);
+    return true;
+}
+
+/* Collects one flight; the count of its pieces. */
+static size_t gather(struct attempt *attempt)
+{
+    size_t count = 0;
+    while (attempt->state != ATTEMPT_CLOSING && count + FREE_WHEN_SENT <= CONNECTION_IOV_MAX) {
+        if (attempt->body != NULL && !add_body(attempt, &count)) {
+            break;
+        }
+        begin_next(attempt);
+        struct client_output output;
+        client_next_output(&attempt->client, &output);
+        if (output.kind == CLIENT_NOTHING) {
+            break;
+        }
+        if (output.kind == CLIENT_BODY) {
+            attempt->body = transaction_of(output.body);
+            continue;
+        }
+        attempt->iov[count++] =
+            (struct iovec){.iov_base = (void *)(uintptr_t)output.commands.data,
+                           .iov_len = output.commands.len};
+    }
+    return count;
+}
+
+/* Nothing is on the wire and nothing is prepared. */
+static void rest(struct attempt *attempt)
+{
+    const struct site *site = attempt->site;
+    uint64_t idle_ms = site->settings->connection_idle_timeout_ms;
+    if (site->wait == SITE_WAITING_TIME && idle_ms < ATTEMPT_HELD_MS) {
+        idle_ms = ATTEMPT_HELD_MS; /* a rate opens in a moment: closing would cost more */
+    }
+    if (idle_ms == 0 || !may_take_more(attempt)) {
+        attempt_quit(attempt);
+        return;
+    }
+    if (!list_linked(&attempt->idle_node)) {
+        schedule_idle(attempt->attempts->scheduler, attempt);
+        start_timer(attempt, idle_ms);
+    }
+}
+
+static bool nothing_to_do(const struct attempt *attempt)
+{
+    return attempt->state == ATTEMPT_READY && attempt->next == NULL && attempt->body == NULL &&
+           list_empty(&attempt->on_wire) && !attempt->quitting;
+}
+
+void attempt_pump(struct attempt *attempt)
+{
+    if (attempt->state == ATTEMPT_CLOSING || connection_sending(&attempt->connection)) {
+        return;
+    }
+    if (attempt->state == ATTEMPT_READY) {
+        fetch_next(attempt);
+    }
+    if (attempt->body != NULL && !attempt->body->ready && !attempt->body->reading) {
+        prepare_window(attempt->body, attempt->body->stuffed);
+    }
+    size_t count = gather(attempt);
+    if (attempt->state == ATTEMPT_CLOSING) {
+        return;
+    }
+    if (count > 0) {
+        connection_send(&attempt->connection, attempt->iov, count);
+        attempt_watch(attempt);
+    } else if (nothing_to_do(attempt)) {
+        rest(attempt);
+    }
+}
+
+/* ---- timers and commands from above ----------------------------------------------------------- */
+
+/* One timer for three waits that exclude each other: idle, a prepared message whose rates are not
+ * free, a carried one whose predecessor gets no reply. */
+void attempt_on_timer(struct timer *timer)
+{
+    struct attempt *attempt = CONTAINER_OF(timer, struct attempt, timer);
+    if (list_linked(&attempt->idle_node)) {
+        attempt_quit(attempt);
+        return;
+    }
+    struct transaction *next = attempt->next;
+    if (next != NULL && next->ready && !next->rates_taken &&
+        next->taken_ms + ATTEMPT_HELD_MS <= now_ms(attempt)) {
+        drop_next(attempt);
+    }
+    struct transaction *oldest = first_on_wire(attempt);
+    struct list_node *carried =
+        oldest == NULL ? NULL : list_next(&attempt->on_wire, &oldest->node);
+    if (carried != NULL) {
+        client_recall(&attempt->client, &CONTAINER_OF(carried, struct transaction, node)->core);
+        attempt->quitting = true; /* stays for the one reply, carries no body any more */
+    }
+    attempt_pump(attempt);
+}
+
+void attempt_offer(struct attempt *attempt)
+{
+    assert(attempt->state == ATTEMPT_READY);
+    list_remove(&attempt->idle_node);
+    timer_stop(io_timers(attempt->attempts->io), &attempt->timer);
+    attempt_pump(attempt);
+}
+
+void attempt_recall(struct attempt *attempt, const struct queue *queue)
+{
+    if (attempt->state != ATTEMPT_READY) {
+        return;
+    }
+    if (attempt->next != NULL && attempt->next->queue == queue) {
+        drop_next(attempt);
+    }
+    struct list_node *next;
+    for (struct list_node *node = list_first(&attempt->on_wire); node != NULL; node = next) {
+        next = list_next(&attempt->on_wire, node);
+        struct transaction *transaction = CONTAINER_OF(node, struct transaction, node);
+        if (transaction->queue == queue &&
+            client_recall(&attempt->client, &transaction->core)) {
+            break; /* the list has changed; a recall closes the connection */
+        }
+    }
+    attempt_pump(attempt);
+}
+
+void attempt_quit(struct attempt *attempt)
+{
+    if (attempt->state == ATTEMPT_CLOSING || attempt->quitting) {
+        return;
+    }
+    if (attempt->state != ATTEMPT_READY) {
+        attempt_abort(attempt);
+        return;
+    }
+    attempt->quitting = true;
+    list_remove(&attempt->idle_node);
+    timer_stop(io_timers(attempt->attempts->io), &attempt->timer);
+    drop_next(attempt);
+    client_quit(&attempt->client);
+    attempt_pump(attempt);
+}

@@ -1,0 +1,56 @@
+/* What attempt.c (life of a connection) and attempt_dialogue.c (what is on it) share. */
+#ifndef ENGINE_ATTEMPT_PRIVATE_H
+#define ENGINE_ATTEMPT_PRIVATE_H
+
+#include "attempt.h"
+#include "base/map.h"
+#include "base/slab.h"
+
+struct attempts {
+    struct io *io;
+    struct scheduler *scheduler;
+    struct spool *spool;
+    struct resolver *resolver;
+    struct outcomes *outcomes;
+    struct tls_worker *tls;
+    struct preparer *preparer;
+    struct slab *slab;
+    struct map profiles;    /* struct tls_profile_entry by settings */
+    struct map broken_tls;  /* struct broken_host by address */
+    struct list broken_order;
+    uint32_t worker;
+    bool freebind;
+};
+
+/* ---- attempt.c ---------------------------------------------------------------------------- */
+
+/* Remembers why this address failed (the last one counts) for the queue's record. */
+void attempt_note_failure(struct attempt *attempt, enum client_stage stage,
+                          const char *stage_name, const struct reply *reply);
+
+/* Closes the connection; afterwards the next address is tried (before READY) or it ends. */
+void attempt_close(struct attempt *attempt, enum connection_close how, bool try_next);
+
+/* Starts the handshake the client core asked for. */
+void attempt_start_tls(struct attempt *attempt);
+void attempt_remember_broken_tls(struct attempt *attempt);
+
+/* ---- attempt_dialogue.c ------------------------------------------------------------------- */
+
+extern const struct client_events attempt_client_events;
+
+/* Writes whatever may be written now, asks for the next message, idles or quits. */
+void attempt_pump(struct attempt *attempt);
+
+/* The deadline of what is awaited now. */
+void attempt_watch(struct attempt *attempt);
+
+/* The connection is gone: ends or gives back what was on it. */
+void attempt_end_transactions(struct attempt *attempt);
+
+/* Frees ended transactions whose bytes are no longer with the kernel. */
+void attempt_free_lingering(struct attempt *attempt);
+
+void attempt_on_timer(struct timer *timer);
+
+#endif

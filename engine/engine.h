@@ -1,0 +1,104 @@
+/* The engine: workers, the spool under them, and start, reload, drain and stop.
+ *
+ * One per process (the simulator makes and drops many). Owns everything that workers share.
+ * Signals and the control socket ask for things here; they are done by the keeper, worker 0. */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/timers.h"
+#include "io/mailbox.h"
+#include "worker.h"
+
+struct accounting;
+struct arrivals;
+struct callers;
+struct config;
+struct control;
+struct limits;
+struct mailboxes;
+struct registry;
+struct scheduler;
+struct spool;
+
+#define ENGINE_WORKERS_MAX 64
+
+enum engine_state { ENGINE_STARTING, ENGINE_RUNNING, ENGINE_DRAINING, ENGINE_STOPPED };
+
+struct engine_options {
+    struct config *config;    /* the engine's from here on */
+    const char *config_path;  /* for reload; NULL: cannot */
+    uint32_t workers;         /* 0: as the configuration says */
+    uint32_t mailbox_len;     /* 0: 1024; the simulator: 2 */
+    uint64_t segment_bytes;   /* 0: 64 MiB */
+    /* Loads the configuration again; NULL on error (logged). */
+    struct config *(*load)(void *owner, struct error *error);
+    void (*state_changed)(void *owner, enum engine_state state); /* NULL: nobody asks */
+    void *owner;
+};
+
+/* One letter per worker for what the engine asks of all. */
+struct engine_order {
+    struct letter letter;
+    struct engine *engine;
+    struct worker *worker;
+};
+
+struct engine {
+    struct engine_options options;
+    struct config *config;
+    struct mailboxes *mailboxes;
+    struct limits *limits;
+    struct registry *registry; /* NULL with one worker */
+    struct callers *callers;
+    struct spool *spool;
+    struct arrivals *arrivals;
+    struct accounting *accounting;
+    struct control *control;
+    uint32_t worker_count;
+    struct worker workers[ENGINE_WORKERS_MAX];
+    struct scheduler *schedulers[ENGINE_WORKERS_MAX];
+    struct engine_order orders[ENGINE_WORKERS_MAX];
+    uint32_t orders_out;
+    enum engine_state state;
+    struct config *old_config;      /* freed when the last worker has moved on */
+    struct timer poll;              /* keeper's: while draining */
+    uint64_t drain_until_ms, started_ms;
+    int64_t started_wall_ms;
+    bool restored, aborting, spool_stopping;
+    atomic_bool stop_wanted, stop_now_wanted, reload_wanted, reopen_wanted;
+    atomic_bool running;            /* false: loops end */
+};
+
+/* NULL with error. Nothing runs yet. */
+struct engine *engine_create(const struct engine_options *options, struct error *error);
+
+/* Steps of the start, each on the thread named; the threads wait for each other in between.
+ * engine_run does all this with threads; the simulator calls them one after the other. */
+int engine_open_spool(struct engine *engine, struct error *error); /* keeper, after all phase 1 */
+int engine_restore(struct engine *engine, struct error *error);    /* keeper, after all phase 2 */
+int engine_started(struct engine *engine, struct error *error);    /* keeper, after all phase 3 */
+
+/* Called by the keeper's worker_turn: what signals and timers asked for. */
+void engine_poll(struct engine *engine);
+
+/* From any thread, also a signal handler's: */
+void engine_want_stop(struct engine *engine);   /* drain, then stop; a second time: at once */
+void engine_want_reload(struct engine *engine);
+void engine_want_reopen(struct engine *engine); /* log and accounting files */
+
+/* Asked by control, on the keeper. 0, or -1 with error (code 78: the old one stays in force). */
+int engine_reload(struct engine *engine, struct error *error);
+void engine_drain(struct engine *engine);
+
+/* Runs until stopped, with a thread per worker. The exit code (sysexits). */
+int engine_run(struct engine *engine, struct error *error);
+
+/* After the loops have ended, or at once after a failed start. NULL is accepted. */
+void engine_destroy(struct engine *engine);
+
+#endif

@@ -1,0 +1,311 @@
+#include "outcome.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "attempt.h"
+#include "base/logger.h"
+#include "io/io.h"
+#include "journal.h"
+#include "policy/bounce.h"
+#include "policy/domain.h"
+#include "policy/retry.h"
+#include "queue.h"
+#include "schedule.h"
+#include "site.h"
+#include "smtp/status.h"
+#include "spool.h"
+
+struct outcomes {
+    struct io *io;
+    struct spool *spool;
+    struct scheduler *scheduler;
+    uint32_t worker;
+    char encoded[EVENT_BYTES_MAX];
+};
+
+/* Texts an event points to while it is encoded. */
+struct event_texts {
+    char status[160], diag[REPLY_TEXT_MAX + 32], message_id[21];
+};
+
+struct outcomes *outcomes_create(const struct outcomes_options *options)
+{
+    struct outcomes *outcomes = calloc(1, sizeof *outcomes);
+    if (outcomes != NULL) {
+        outcomes->io = options->io;
+        outcomes->spool = options->spool;
+        outcomes->scheduler = options->scheduler;
+        outcomes->worker = options->worker;
+    }
+    return outcomes;
+}
+
+void outcomes_destroy(struct outcomes *outcomes)
+{
+    free(outcomes);
+}
+
+/* ---- building the event ------------------------------------------------------------------- */
+
+static void add_message(struct event *event, struct event_texts *texts,
+                        const struct spool *spool, const struct message *message)
+{
+    event->queued_wall_ms = (uint64_t)message->accepted_wall_ms;
+    event->orig = message_sender(message);
+    event->job = message_job(message);
+    event->envid = message_envid(message);
+    event->vmta = message_vmta(message);
+    event->user = message_user(message);
+    event->source_type = BYTES("smtp");
+    if ((message->flags & MESSAGE_SOURCE_HIDDEN) == 0) {
+        event->source_host = message_helo(message);
+        event->source_ip = message_source_ip(message);
+    }
+    message_id_text(spool_log_id(spool), message->id, texts->message_id);
+    event->message_id = bytes_from_string(texts->message_id);
+}
+
+static void add_rcpt(struct event *event, const struct rcpt *rcpt)
+{
+    event->rcpt = rcpt_address(rcpt);
+    event->orcpt = rcpt_orcpt(rcpt);
+    event->attempt = rcpt->attempts;
+}
+
+static void add_attempt(struct event *event, const struct attempt *attempt)
+{
+    event->delivery_type = BYTES("smtp");
+    if (attempt == NULL) {
+        return;
+    }
+    event->mx_host = bytes_from_string(attempt->host_name);
+    event->delivery_source_ip = bytes_from_string(attempt->source_text);
+    event->delivery_destination_ip = bytes_from_string(attempt->peer_text);
+    event->esmtp_available = bytes_from_string(attempt->client.peer.names);
+}
+
+static void add_tls(struct event *event, const struct attempt *attempt, struct tls_info *info)
+{
+    if (attempt == NULL || attempt->connection.tls == NULL || !attempt->client.secured) {
+        event->tls = BYTES("none");
+        return;
+    }
+    tls_info(attempt->connection.tls, info);
+    event->tls = info->verified ? BYTES("pkix") : BYTES("opportunistic");
+    event->tls_protocol = bytes_from_string(info->protocol);
+    event->tls_cipher = bytes_from_string(info->cipher);
+}
+
+static void add_reply(struct event *event, struct event_texts *texts, const struct reply *reply)
+{
+    struct buffer out;
+    buffer_init(&out, texts->status, sizeof texts->status);
+    status_print(reply, &out);
+    event->dsn_status = buffer_bytes(&out);
+    buffer_init(&out, texts->diag, sizeof texts->diag);
+    buffer_put_string(&out, "smtp;");
+    reply_print(reply, &out);
+    event->dsn_diag = buffer_bytes(&out);
+    event->smtp_code = reply->code;
+}
+
+static void add_category(struct event *event, const struct reply *reply)
+{
+    struct bounce_verdict verdict = bounce_classify(reply);
+    event->bounce_category = bytes_from_string(verdict.category);
+    event->bounce_class = bytes_from_string(verdict.class);
+}
+
+static struct bytes encode(struct outcomes *outcomes, const struct event *event)
+{
+    struct buffer out;
+    buffer_init(&out, outcomes->encoded, sizeof outcomes->encoded);
+    bool fits = journal_encode(&out, event);
+    assert(fits);
+    return buffer_bytes(&out);
+}
+
+static void put(struct outcomes *outcomes, enum spool_outcome_kind kind, struct rcpt *rcpt,
+                const struct event *event)
+{
+    spool_put_outcome(outcomes->spool, outcomes->worker,
+                      &(struct spool_outcome){
+                          .kind = kind, .rcpt = rcpt, .event = encode(outcomes, event)});
+}
+
+/* ---- a recipient's answer ----------------------------------------------------------------- */
+
+/* What every record about a recipient has in common. */
+static void fill_rcpt_event(struct outcomes *outcomes, struct event *event,
+                            struct event_texts *texts, struct tls_info *tls,
+                            const struct attempt *attempt, const struct queue *queue,
+                            const struct rcpt *rcpt, const struct reply *reply)
+{
+    event->logged_wall_ms = (uint64_t)io_wall_ms(outcomes->io);
+    event->queue = bytes_from_string(queue->site->name);
+    add_message(event, texts, outcomes->spool, rcpt_message(rcpt));
+    add_rcpt(event, rcpt);
+    add_attempt(event, attempt);
+    add_tls(event, attempt, tls);
+    add_reply(event, texts, reply);
+    event->delivery_size = rcpt_message(rcpt)->body_size;
+}
+
+static void deliver(struct outcomes *outcomes, struct queue *queue, struct rcpt *rcpt,
+                    struct event *event)
+{
+    event->type = EVENT_DELIVERED;
+    queue->retry_index = 0;
+    queue->site->delivered++;
+    outcomes->scheduler->delivered_rcpts++;
+    queue_done(queue, rcpt);
+    outcomes->scheduler->rcpt_count--;
+    put(outcomes, SPOOL_FINAL, rcpt, event);
+}
+
+static void bounce(struct outcomes *outcomes, struct queue *queue, struct rcpt *rcpt,
+                   struct event *event, const struct reply *reply)
+{
+    event->type = EVENT_BOUNCED;
+    add_category(event, reply);
+    queue->site->bounced++;
+    outcomes->scheduler->bounced_rcpts++;
+    outcomes->scheduler->rcpt_count--;
+    put(outcomes, SPOOL_FINAL, rcpt, event);
+}
+
+static void defer(struct outcomes *outcomes, struct queue *queue, struct rcpt *rcpt,
+                  struct event *event, const struct reply *reply)
+{
+    const struct domain_settings *settings = queue->site->settings;
+    uint64_t now_ms = io_now_ms(outcomes->io);
+    uint64_t wait_ms = retry_interval_ms(&settings->retry_recipients_after, rcpt->retry_index);
+    if (rcpt->retry_index < UINT8_MAX) {
+        rcpt->retry_index++;
+    }
+    rcpt->due_wall_ms = io_wall_ms(outcomes->io) + (int64_t)wait_ms;
+    event->type = EVENT_TRANSIENT;
+    event->next_attempt_wall_ms = (uint64_t)rcpt->due_wall_ms;
+    add_category(event, reply);
+    queue->site->deferred++;
+    outcomes->scheduler->deferred_rcpts++;
+    queue_note_error(queue, io_wall_ms(outcomes->io), event->dsn_diag);
+    put(outcomes, SPOOL_DEFERRED, rcpt, event);
+    queue_defer(queue, rcpt, now_ms + wait_ms, now_ms);
+}
+
+void outcome_of_rcpt(struct outcomes *outcomes, const struct attempt *attempt, struct rcpt *rcpt,
+                     enum client_stage stage, const struct reply *reply, bool after_dot_lost)
+{
+    assert(rcpt->state == RCPT_TAKEN);
+    struct queue *queue = rcpt->queue;
+    struct event event = {.type = EVENT_TRANSIENT};
+    struct event_texts texts;
+    struct tls_info tls;
+    if (rcpt->attempts < UINT16_MAX) {
+        rcpt->attempts++;
+    }
+    fill_rcpt_event(outcomes, &event, &texts, &tls, attempt, queue, rcpt, reply);
+    event.stage = bytes_from_string(client_stage_name(stage));
+    event.after_dot_lost = after_dot_lost;
+    if (reply_is_positive(reply)) {
+        deliver(outcomes, queue, rcpt, &event);
+    } else if (reply_is_permanent(reply)) {
+        queue_done(queue, rcpt);
+        queue_note_error(queue, io_wall_ms(outcomes->io), event.dsn_diag);
+        bounce(outcomes, queue, rcpt, &event, reply);
+    } else {
+        defer(outcomes, queue, rcpt, &event, reply);
+    }
+    schedule_mark(outcomes->scheduler, queue->site);
+}
+
+/* ---- a queue's failure -------------------------------------------------------------------- */
+
+void outcome_of_queue(struct outcomes *outcomes, const struct attempt *attempt,
+                      struct queue *queue, enum client_stage stage, const char *stage_name,
+                      const struct reply *reply, bool hold_queue)
+{
+    (void)stage;
+    uint64_t now_ms = io_now_ms(outcomes->io);
+    struct event event = {.type = EVENT_TRANSIENT_QUEUE,
+                          .logged_wall_ms = (uint64_t)io_wall_ms(outcomes->io),
+                          .queue = bytes_from_string(queue->site->name),
+                          .vmta = bytes_from_string(queue->site->lane->vmta.name),
+                          .stage = bytes_from_string(stage_name)};
+    struct event_texts texts;
+    add_attempt(&event, attempt);
+    add_reply(&event, &texts, reply);
+    if (hold_queue) {
+        uint64_t wait_ms =
+            retry_interval_ms(&queue->site->settings->retry_after, queue->retry_index);
+        if (queue->retry_index < UINT8_MAX) {
+            queue->retry_index++;
+        }
+        event.next_attempt_wall_ms = (uint64_t)io_wall_ms(outcomes->io) + wait_ms;
+        queue_hold_until(queue, now_ms + wait_ms, now_ms);
+    }
+    queue_note_error(queue, io_wall_ms(outcomes->io), event.dsn_diag);
+    put(outcomes, SPOOL_EVENT, NULL, &event);
+}
+
+static void bounce_waiting(struct outcomes *outcomes, const struct attempt *attempt,
+                           struct queue *queue, struct rcpt *rcpt, const char *stage_name,
+                           const struct reply *reply)
+{
+    struct event event = {.type = EVENT_BOUNCED};
+    struct event_texts texts;
+    struct tls_info tls;
+    fill_rcpt_event(outcomes, &event, &texts, &tls, attempt, queue, rcpt, reply);
+    event.stage = bytes_from_string(stage_name);
+    bounce(outcomes, queue, rcpt, &event, reply);
+}
+
+bool outcome_bounce_ready(struct outcomes *outcomes, const struct attempt *attempt,
+                          struct queue *queue, const char *stage_name, const struct reply *reply)
+{
+    for (uint32_t i = 0; i < OUTCOME_BOUNCE_MAX; i++) {
+        struct list_node *node = list_first(&queue->ready);
+        if (node == NULL) {
+            return false;
+        }
+        struct rcpt *rcpt = CONTAINER_OF(node, struct rcpt, ready);
+        bool removed = queue_remove(queue, rcpt);
+        assert(removed);
+        bounce_waiting(outcomes, attempt, queue, rcpt, stage_name, reply);
+    }
+    schedule_mark(outcomes->scheduler, queue->site);
+    return !list_empty(&queue->ready);
+}
+
+void outcome_expired(struct outcomes *outcomes, struct queue *queue, struct rcpt *rcpt)
+{
+    char text[QUEUE_ERROR_MAX + 64];
+    snprintf(text, sizeof text, "delivery time expired (last error: %s)",
+             queue->last_error != NULL ? queue->last_error->text : "none");
+    struct reply reply;
+    reply_make(&reply, 550, "4.4.7", text);
+    bounce_waiting(outcomes, NULL, queue, rcpt, "expired", &reply);
+    schedule_mark(outcomes->scheduler, queue->site);
+}
+
+void outcome_received(struct spool *spool, uint32_t worker, const struct message *message)
+{
+    char memory[EVENT_BYTES_MAX];
+    struct event_texts texts;
+    for (uint32_t i = 0; i < message->rcpt_count; i++) {
+        struct event event = {.type = EVENT_RECEIVED,
+                              .logged_wall_ms = (uint64_t)message->accepted_wall_ms};
+        add_message(&event, &texts, spool, message);
+        add_rcpt(&event, &message->rcpts[i]);
+        struct buffer out;
+        buffer_init(&out, memory, sizeof memory);
+        bool fits = journal_encode(&out, &event);
+        assert(fits);
+        spool_put_outcome(
+            spool, worker,
+            &(struct spool_outcome){.kind = SPOOL_EVENT, .event = buffer_bytes(&out)});
+    }
+}

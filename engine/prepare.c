@@ -1,0 +1,264 @@
+/* The body is read into the end of the transaction's buffer and, where dots must be doubled,
+ * moved to its front: output never overtakes input, because the buffer has a third more room than
+ * the raw window and each doubled dot needs at least three raw bytes (dot, CR, LF). A body without
+ * a line that begins with a dot (found at acceptance) is sent as it was read. */
+#include "prepare.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attempt.h"
+#include "base/slab.h"
+
+struct preparer {
+    struct spool *spool;
+    uint32_t worker;
+    size_t bytes_max, bytes;
+    struct slab *transactions;
+    struct list waiting; /* struct transaction, for room */
+};
+
+struct preparer *preparer_create(const struct preparer_options *options)
+{
+    struct preparer *preparer = calloc(1, sizeof *preparer);
+    if (preparer == NULL) {
+        return NULL;
+    }
+    preparer->spool = options->spool;
+    preparer->worker = options->worker;
+    preparer->bytes_max = options->bytes_max;
+    list_init(&preparer->waiting);
+    preparer->transactions =
+        slab_create("transactions", sizeof(struct transaction), options->transactions_max);
+    if (preparer->transactions == NULL) {
+        free(preparer);
+        return NULL;
+    }
+    return preparer;
+}
+
+void preparer_destroy(struct preparer *preparer)
+{
+    if (preparer == NULL) {
+        return;
+    }
+    slab_destroy(preparer->transactions);
+    free(preparer);
+}
+
+size_t prepare_bytes(const struct preparer *preparer)
+{
+    return preparer->bytes;
+}
+
+static bool take_arrays(struct transaction *transaction, uint32_t count)
+{
+    if (count <= PREPARE_RCPTS_INLINE) {
+        transaction->rcpts = transaction->rcpts_inline;
+        transaction->accepted = transaction->accepted_inline;
+        return true;
+    }
+    transaction->rcpts = malloc(count * (sizeof *transaction->rcpts + 1));
+    if (transaction->rcpts == NULL) {
+        return false;
+    }
+    transaction->accepted = (uint8_t *)(transaction->rcpts + count);
+    return true;
+}
+
+static void fill_core(struct transaction *transaction)
+{
+    const struct message *message = transaction->message;
+    transaction->core = (struct client_transaction){
+        .sender = message_sender(message),
+        .envid = message_envid(message),
+        .body_size = message->body_size,
+        .rcpt_count = transaction->rcpt_count,
+        .eight_bit = (message->flags & MESSAGE_EIGHT_BIT) != 0,
+        .smtputf8 = (message->flags & MESSAGE_SMTPUTF8) != 0,
+        .ret_hdrs = message->ret == RET_HDRS,
+        .ret_full = message->ret == RET_FULL,
+        .rcpt_accepted = transaction->accepted,
+    };
+    memset(transaction->accepted, 0, transaction->rcpt_count);
+}
+
+struct transaction *prepare_create(struct preparer *preparer, struct attempt *attempt,
+                                   struct queue *queue, struct rcpt *const *rcpts,
+                                   uint32_t count)
+{
+    assert(count > 0);
+    struct transaction *transaction = slab_take(preparer->transactions);
+    if (transaction == NULL) {
+        return NULL;
+    }
+    if (!take_arrays(transaction, count)) {
+        slab_give(preparer->transactions, transaction);
+        return NULL;
+    }
+    memcpy(transaction->rcpts, rcpts, count * sizeof *rcpts);
+    transaction->preparer = preparer;
+    transaction->attempt = attempt;
+    transaction->queue = queue;
+    transaction->message = rcpt_message(rcpts[0]);
+    transaction->rcpt_count = count;
+    transaction->line_start = true;
+    fill_core(transaction);
+    return transaction;
+}
+
+void prepare_cut(struct transaction *transaction, uint32_t count)
+{
+    assert(count > 0 && count <= transaction->rcpt_count && !transaction->begun);
+    transaction->rcpt_count = count;
+    transaction->core.rcpt_count = count;
+}
+
+/* Raw bytes of the next window. */
+static uint32_t next_raw_len(const struct transaction *transaction)
+{
+    uint64_t left = transaction->message->body_size - transaction->body_offset;
+    return left < PREPARE_WINDOW_BYTES ? (uint32_t)left : PREPARE_WINDOW_BYTES;
+}
+
+static bool must_stuff(const struct transaction *transaction)
+{
+    return transaction->stuffed && (transaction->message->flags & MESSAGE_DOT_LINES) != 0;
+}
+
+static void stuff_window(struct transaction *transaction)
+{
+    const char *in = transaction->memory + transaction->window_start;
+    const char *end = in + transaction->raw_len;
+    char *out = transaction->memory;
+    while (in < end) {
+        if (transaction->line_start && *in == '.') {
+            *out++ = '.';
+        }
+        const char *newline = memchr(in, '\n', (size_t)(end - in));
+        size_t len = (size_t)((newline != NULL ? newline + 1 : end) - in);
+        memmove(out, in, len);
+        out += len;
+        in += len;
+        transaction->line_start = newline != NULL;
+        assert(out <= in);
+    }
+    transaction->window = bytes_of(transaction->memory, (size_t)(out - transaction->memory));
+}
+
+static void release_memory(struct transaction *transaction)
+{
+    struct preparer *preparer = transaction->preparer;
+    preparer->bytes -= transaction->memory_bytes;
+    free(transaction->memory);
+    transaction->memory = NULL;
+    transaction->memory_bytes = 0;
+}
+
+static void destroy(struct transaction *transaction)
+{
+    struct preparer *preparer = transaction->preparer;
+    release_memory(transaction);
+    if (transaction->rcpts != transaction->rcpts_inline) {
+        free(transaction->rcpts);
+    }
+    slab_give(preparer->transactions, transaction);
+}
+
+static void serve_waiting(struct preparer *preparer);
+
+static void on_read(struct spool_read *read, int result)
+{
+    struct transaction *transaction = CONTAINER_OF(read, struct transaction, read);
+    transaction->reading = false;
+    if (transaction->abandoned) {
+        struct preparer *preparer = transaction->preparer;
+        destroy(transaction);
+        serve_waiting(preparer);
+        return;
+    }
+    transaction->failed = result != 0;
+    transaction->body_offset += transaction->raw_len;
+    if (must_stuff(transaction)) {
+        stuff_window(transaction);
+    } else {
+        transaction->window =
+            bytes_of(transaction->memory + transaction->window_start, transaction->raw_len);
+    }
+    transaction->ready = true;
+    attempt_on_prepared(transaction->attempt, transaction);
+}
+
+static bool take_memory(struct transaction *transaction)
+{
+    struct preparer *preparer = transaction->preparer;
+    if (transaction->memory != NULL) {
+        return true; /* a later window uses the first one's buffer: it was the largest */
+    }
+    uint32_t raw = next_raw_len(transaction);
+    size_t bytes = (must_stuff(transaction) ? raw + raw / 3 : raw) + 16;
+    /* One transaction always gets through, else a body over the bound would wait for ever. */
+    if (preparer->bytes > 0 && preparer->bytes + bytes > preparer->bytes_max) {
+        return false;
+    }
+    transaction->memory = malloc(bytes);
+    if (transaction->memory == NULL) {
+        return false;
+    }
+    transaction->memory_bytes = bytes;
+    preparer->bytes += bytes;
+    return true;
+}
+
+static bool start_read(struct transaction *transaction)
+{
+    if (!take_memory(transaction)) {
+        return false;
+    }
+    transaction->raw_len = next_raw_len(transaction);
+    transaction->window_start =
+        must_stuff(transaction) ? transaction->memory_bytes - transaction->raw_len : 0;
+    transaction->read.done = on_read;
+    transaction->reading = true;
+    spool_read_body(transaction->preparer->spool, transaction->preparer->worker,
+                    &transaction->read, transaction->message, transaction->body_offset,
+                    transaction->memory + transaction->window_start, transaction->raw_len);
+    return true;
+}
+
+static void serve_waiting(struct preparer *preparer)
+{
+    struct list_node *node;
+    while ((node = list_first(&preparer->waiting)) != NULL) {
+        struct transaction *transaction = CONTAINER_OF(node, struct transaction, node);
+        list_remove(node);
+        if (!start_read(transaction)) {
+            list_push_front(&preparer->waiting, node);
+            return;
+        }
+    }
+}
+
+void prepare_window(struct transaction *transaction, bool stuffed)
+{
+    assert(!prepare_at_end(transaction) && !list_linked(&transaction->node));
+    transaction->ready = false;
+    transaction->stuffed = stuffed;
+    if (!start_read(transaction)) {
+        list_push_back(&transaction->preparer->waiting, &transaction->node);
+    }
+}
+
+void prepare_free(struct transaction *transaction)
+{
+    struct preparer *preparer = transaction->preparer;
+    list_remove(&transaction->node);
+    if (transaction->reading) {
+        transaction->abandoned = true;
+        return;
+    }
+    destroy(transaction);
+    serve_waiting(preparer);
+}

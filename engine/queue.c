@@ -1,0 +1,302 @@
+#include "queue.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* Ready recipients may wait for days behind a rate or a pause, and the list is in order of
+ * readiness, not of age. So the list is walked for expired ones now and then: an eighth of
+ * bounce-after, at least a second and at most ten minutes apart. That bounds how late an expiry is
+ * and costs little: a recipient is looked at a few times an hour. */
+#define SWEEP_MIN_MS 1000
+#define SWEEP_MAX_MS 600000
+
+static uint64_t sweep_interval_ms(const struct queue *queue)
+{
+    uint64_t interval = queue->bounce_after_ms / 8;
+    if (interval < SWEEP_MIN_MS) {
+        return SWEEP_MIN_MS;
+    }
+    return interval > SWEEP_MAX_MS ? SWEEP_MAX_MS : interval;
+}
+
+static bool is_expired(const struct queue *queue, const struct rcpt *rcpt, uint64_t now_ms)
+{
+    int64_t age_ms = (int64_t)now_ms - rcpt_message(rcpt)->accepted_ms;
+    return queue->bounce_after_ms != UINT64_MAX && age_ms >= (int64_t)queue->bounce_after_ms;
+}
+
+static uint64_t expiry_ms(const struct queue *queue, const struct rcpt *rcpt)
+{
+    if (queue->bounce_after_ms == UINT64_MAX) {
+        return UINT64_MAX;
+    }
+    int64_t due = rcpt_message(rcpt)->accepted_ms + (int64_t)queue->bounce_after_ms;
+    return due < 0 ? 0 : (uint64_t)due;
+}
+
+static void start_timer(struct queue *queue)
+{
+    uint64_t due_ms = UINT64_MAX;
+    struct heap_node *first = heap_first(&queue->deferred);
+    if (first != NULL) {
+        due_ms = first->key;
+    }
+    if (queue->ready_count > 0) {
+        due_ms = queue->sweep_ms < due_ms ? queue->sweep_ms : due_ms;
+        if (queue->not_before_ms != 0 && queue->not_before_ms < due_ms) {
+            due_ms = queue->not_before_ms;
+        }
+    }
+    if (due_ms == UINT64_MAX) {
+        timer_stop(queue->timers, &queue->timer);
+    } else {
+        timer_start(queue->timers, &queue->timer, due_ms);
+    }
+}
+
+static void push_ready(struct queue *queue, struct rcpt *rcpt, bool front, uint64_t now_ms)
+{
+    rcpt->ready = (struct list_node){0};
+    rcpt->state = RCPT_READY;
+    if (front) {
+        list_push_front(&queue->ready, &rcpt->ready);
+    } else {
+        list_push_back(&queue->ready, &rcpt->ready);
+    }
+    if (queue->ready_count++ == 0) {
+        queue->sweep_ms = now_ms + sweep_interval_ms(queue);
+    }
+}
+
+static void push_deferred(struct queue *queue, struct rcpt *rcpt, uint64_t due_ms)
+{
+    uint64_t limit_ms = expiry_ms(queue, rcpt);
+    rcpt->deferred = (struct heap_node){.key = due_ms < limit_ms ? due_ms : limit_ms};
+    rcpt->state = RCPT_DEFERRED;
+    heap_insert(&queue->deferred, &rcpt->deferred);
+    queue->deferred_count++;
+}
+
+static void take_ready(struct queue *queue, struct rcpt *rcpt)
+{
+    assert(rcpt->state == RCPT_READY && queue->ready_count > 0);
+    list_remove(&rcpt->ready);
+    queue->ready_count--;
+}
+
+static void take_deferred(struct queue *queue, struct rcpt *rcpt)
+{
+    assert(rcpt->state == RCPT_DEFERRED && queue->deferred_count > 0);
+    heap_remove(&queue->deferred, &rcpt->deferred);
+    queue->deferred_count--;
+}
+
+static void leave(struct queue *queue, struct rcpt *rcpt)
+{
+    uint64_t size = rcpt_message(rcpt)->body_size;
+    assert(queue->bytes >= size);
+    queue->bytes -= size;
+    rcpt->queue = NULL;
+    rcpt->state = RCPT_FINAL;
+}
+
+static void expire(struct queue *queue, struct rcpt *rcpt)
+{
+    leave(queue, rcpt);
+    queue->expired(queue, rcpt);
+}
+
+static void wake_deferred(struct queue *queue, uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < QUEUE_WAKE_MAX; i++) {
+        struct heap_node *first = heap_first(&queue->deferred);
+        if (first == NULL || first->key > now_ms) {
+            return;
+        }
+        struct rcpt *rcpt = CONTAINER_OF(first, struct rcpt, deferred);
+        take_deferred(queue, rcpt);
+        if (is_expired(queue, rcpt, now_ms)) {
+            expire(queue, rcpt);
+        } else {
+            push_ready(queue, rcpt, false, now_ms);
+        }
+    }
+}
+
+static void sweep_ready(struct queue *queue, uint64_t now_ms)
+{
+    struct list_node *next;
+    for (struct list_node *node = list_first(&queue->ready); node != NULL; node = next) {
+        next = list_next(&queue->ready, node);
+        struct rcpt *rcpt = CONTAINER_OF(node, struct rcpt, ready);
+        if (is_expired(queue, rcpt, now_ms)) {
+            take_ready(queue, rcpt);
+            expire(queue, rcpt);
+        }
+    }
+    queue->sweep_ms = now_ms + sweep_interval_ms(queue);
+}
+
+static void on_timer(struct timer *timer)
+{
+    struct queue *queue = CONTAINER_OF(timer, struct queue, timer);
+    uint64_t now_ms = queue->timers->now_ms;
+    wake_deferred(queue, now_ms);
+    if (queue->ready_count > 0 && queue->sweep_ms <= now_ms) {
+        sweep_ready(queue, now_ms);
+    }
+    if (queue->not_before_ms != 0 && queue->not_before_ms <= now_ms) {
+        queue->not_before_ms = 0;
+    }
+    start_timer(queue);
+    queue->changed(queue); /* last: an emptied queue may be freed inside */
+}
+
+void queue_init(struct queue *queue, struct site *site, enum tls_need tls_need,
+                struct timers *timers, uint64_t bounce_after_ms,
+                void (*changed)(struct queue *queue),
+                void (*expired)(struct queue *queue, struct rcpt *rcpt))
+{
+    *queue = (struct queue){.site = site,
+                            .tls_need = (uint8_t)tls_need,
+                            .timers = timers,
+                            .bounce_after_ms = bounce_after_ms,
+                            .changed = changed,
+                            .expired = expired};
+    list_init(&queue->ready);
+    heap_init(&queue->deferred);
+    timer_init(&queue->timer, on_timer);
+}
+
+void queue_deinit(struct queue *queue)
+{
+    timer_stop(queue->timers, &queue->timer);
+    list_remove(&queue->site_node);
+    list_remove(&queue->sendable_node);
+    free(queue->last_error);
+    queue->last_error = NULL;
+}
+
+void queue_put(struct queue *queue, struct rcpt *rcpt, uint64_t due_ms, uint64_t now_ms)
+{
+    assert(rcpt->queue == NULL);
+    rcpt->queue = queue;
+    queue->bytes += rcpt_message(rcpt)->body_size;
+    if (due_ms <= now_ms && !is_expired(queue, rcpt, now_ms)) {
+        push_ready(queue, rcpt, false, now_ms);
+    } else {
+        push_deferred(queue, rcpt, due_ms);
+    }
+    start_timer(queue);
+    queue->changed(queue);
+}
+
+uint32_t queue_take(struct queue *queue, uint32_t max, struct rcpt **out)
+{
+    uint32_t count = 0;
+    const struct message *message = NULL;
+    while (count < max) {
+        struct list_node *node = list_first(&queue->ready);
+        if (node == NULL) {
+            break;
+        }
+        struct rcpt *rcpt = CONTAINER_OF(node, struct rcpt, ready);
+        if (message != NULL && rcpt_message(rcpt) != message) {
+            break;
+        }
+        message = rcpt_message(rcpt);
+        take_ready(queue, rcpt);
+        rcpt->state = RCPT_TAKEN;
+        queue->taken_count++;
+        out[count++] = rcpt;
+    }
+    return count;
+}
+
+static void untake(struct queue *queue, struct rcpt *rcpt)
+{
+    assert(rcpt->queue == queue && rcpt->state == RCPT_TAKEN && queue->taken_count > 0);
+    queue->taken_count--;
+}
+
+void queue_give_back(struct queue *queue, struct rcpt *rcpt, uint64_t now_ms)
+{
+    untake(queue, rcpt);
+    push_ready(queue, rcpt, true, now_ms);
+    start_timer(queue);
+    queue->changed(queue);
+}
+
+void queue_defer(struct queue *queue, struct rcpt *rcpt, uint64_t due_ms, uint64_t now_ms)
+{
+    untake(queue, rcpt);
+    push_deferred(queue, rcpt, due_ms <= now_ms ? now_ms + 1 : due_ms);
+    start_timer(queue);
+}
+
+void queue_done(struct queue *queue, struct rcpt *rcpt)
+{
+    untake(queue, rcpt);
+    leave(queue, rcpt);
+}
+
+bool queue_remove(struct queue *queue, struct rcpt *rcpt)
+{
+    assert(rcpt->queue == queue);
+    if (rcpt->state == RCPT_READY) {
+        take_ready(queue, rcpt);
+    } else if (rcpt->state == RCPT_DEFERRED) {
+        take_deferred(queue, rcpt);
+    } else {
+        return false;
+    }
+    leave(queue, rcpt);
+    return true;
+}
+
+void queue_hold_until(struct queue *queue, uint64_t due_ms, uint64_t now_ms)
+{
+    queue->not_before_ms = due_ms <= now_ms ? 0 : due_ms;
+    start_timer(queue);
+    queue->changed(queue);
+}
+
+void queue_pause(struct queue *queue, bool paused)
+{
+    queue->paused = paused;
+    queue->changed(queue);
+}
+
+void queue_retry_now(struct queue *queue, uint64_t now_ms)
+{
+    queue->not_before_ms = 0;
+    struct heap_node *first;
+    while ((first = heap_first(&queue->deferred)) != NULL) {
+        struct rcpt *rcpt = CONTAINER_OF(first, struct rcpt, deferred);
+        take_deferred(queue, rcpt);
+        push_ready(queue, rcpt, false, now_ms);
+    }
+    start_timer(queue);
+    queue->changed(queue);
+}
+
+void queue_set_bounce_after(struct queue *queue, uint64_t bounce_after_ms, uint64_t now_ms)
+{
+    queue->bounce_after_ms = bounce_after_ms;
+    queue->sweep_ms = now_ms;
+    start_timer(queue);
+}
+
+void queue_note_error(struct queue *queue, int64_t wall_ms, struct bytes text)
+{
+    if (queue->last_error == NULL) {
+        queue->last_error = malloc(sizeof *queue->last_error);
+        if (queue->last_error == NULL) {
+            return; /* only `show` misses it */
+        }
+    }
+    size_t len = text.len < QUEUE_ERROR_MAX - 1 ? text.len : QUEUE_ERROR_MAX - 1;
+    memcpy(queue->last_error->text, text.data, len);
+    queue->last_error->text[len] = '\0';
+    queue->last_error->wall_ms = wall_ms;
+}

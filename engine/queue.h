@@ -1,0 +1,99 @@
+/* Who waits for what: the recipients of one (virtual MTA, domain, TLS need).
+ *
+ * Belongs to one worker, the owner of its site. A recipient is in exactly one place: the ready
+ * list, the deferred heap, or taken by a transaction. All times are monotonic; wall time is for
+ * records. The queue knows no connections and no limits: it tells its site through `changed`
+ * that it may have become sendable or no longer is. */
+#ifndef ENGINE_QUEUE_H
+#define ENGINE_QUEUE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/heap.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "base/timers.h"
+#include "message.h"
+
+struct site;
+
+#define QUEUE_WAKE_MAX 1024 /* recipients moved from deferred to ready in one turn */
+#define QUEUE_ERROR_MAX 160 /* bytes of the last error kept for `show` */
+
+struct queue_error {
+    int64_t wall_ms;
+    char text[QUEUE_ERROR_MAX];
+};
+
+struct queue {
+    struct site *site;
+    struct list_node site_node;     /* in site->queues */
+    struct list_node sendable_node; /* in site->sendable while it may send */
+    struct list ready;              /* struct rcpt, RCPT_READY */
+    struct heap deferred;           /* struct rcpt, RCPT_DEFERRED, by due time */
+    uint32_t ready_count, deferred_count, taken_count;
+    uint64_t bytes;         /* body bytes of all recipients here, for `show` */
+    uint64_t not_before_ms; /* the queue's retry clock; 0 = none */
+    uint8_t retry_index;    /* place in retry-after; reset by a delivery */
+    uint8_t tls_need;       /* enum tls_need of every message here */
+    bool paused;
+    struct queue_error *last_error; /* NULL = none; owned */
+    /* private: */
+    struct timers *timers;
+    struct timer timer; /* first of: deferred due, not_before, expiry sweep */
+    void (*changed)(struct queue *queue);
+    void (*expired)(struct queue *queue, struct rcpt *rcpt);
+    uint64_t sweep_ms;     /* next walk over the ready list for expired recipients */
+    uint64_t bounce_after_ms;
+};
+
+/* changed: something may be sendable now, or a timer passed. expired: the recipient has been taken
+ * out, its time in the queue is over, the callee writes its bounce. */
+void queue_init(struct queue *queue, struct site *site, enum tls_need tls_need,
+                struct timers *timers, uint64_t bounce_after_ms,
+                void (*changed)(struct queue *queue),
+                void (*expired)(struct queue *queue, struct rcpt *rcpt));
+
+/* Recipients still there are the caller's to drop (shutdown); their nodes are not touched. */
+void queue_deinit(struct queue *queue);
+
+/* A recipient arrives (new, restarted or moved): ready, or deferred until due_ms. */
+void queue_put(struct queue *queue, struct rcpt *rcpt, uint64_t due_ms, uint64_t now_ms);
+
+/* Takes up to `max` ready recipients that belong to one message into `out`, in order; the count.
+ * They are RCPT_TAKEN. 0: nothing is ready. */
+uint32_t queue_take(struct queue *queue, uint32_t max, struct rcpt **out);
+
+/* What a transaction does with each recipient it took: */
+void queue_give_back(struct queue *queue, struct rcpt *rcpt, uint64_t now_ms); /* unattempted */
+void queue_defer(struct queue *queue, struct rcpt *rcpt, uint64_t due_ms, uint64_t now_ms);
+void queue_done(struct queue *queue, struct rcpt *rcpt); /* final: about to be the spool's */
+
+/* Takes one waiting recipient out whatever its state, for bounce, delete or move; false if it is
+ * taken by a transaction. */
+bool queue_remove(struct queue *queue, struct rcpt *rcpt);
+
+/* The retry clock: nothing leaves before due_ms. 0 opens the queue again at once. */
+void queue_hold_until(struct queue *queue, uint64_t due_ms, uint64_t now_ms);
+void queue_pause(struct queue *queue, bool paused);
+
+/* `schedule`: everything deferred is ready, the retry clock is cleared. */
+void queue_retry_now(struct queue *queue, uint64_t now_ms);
+
+/* After a reload. */
+void queue_set_bounce_after(struct queue *queue, uint64_t bounce_after_ms, uint64_t now_ms);
+
+static inline bool queue_sendable(const struct queue *queue, uint64_t now_ms)
+{
+    return queue->ready_count > 0 && !queue->paused && queue->not_before_ms <= now_ms;
+}
+
+static inline bool queue_empty(const struct queue *queue)
+{
+    return queue->ready_count + queue->deferred_count + queue->taken_count == 0;
+}
+
+void queue_note_error(struct queue *queue, int64_t wall_ms, struct bytes text);
+
+#endif

@@ -1,0 +1,523 @@
+/* The idea: a site is in one place only (site.h), and moves when something happens to it: mail
+ * arrives, a connection opens, rests or ends, a limit frees a place, a time passes. Events mark
+ * the site; schedule_run looks at each marked one once and then opens connections, virtual MTAs in
+ * turn and the sites of one in turn. The cost is per event, whatever the number of sites. */
+#include "schedule.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attempt.h"
+#include "base/logger.h"
+#include "outcome.h"
+#include "policy/config.h"
+#include "policy/domain.h"
+#include "prepare.h"
+#include "queue.h"
+#include "schedule_private.h"
+#include "spool.h"
+
+#define STALLED_WAIT_MS 5   /* outcomes wait to be written: soon over */
+#define HELD_WAIT_MS 1000   /* the journal is full or a sink holds */
+#define NO_ROOM_WAIT_MS 1000
+
+static uint64_t now_ms(const struct scheduler *scheduler)
+{
+    return io_now_ms(scheduler->io);
+}
+
+/* ---- where a site waits ----------------------------------------------------------------------- */
+
+static void leave_place(struct site *site)
+{
+    struct scheduler *scheduler = site->scheduler;
+    list_remove(&site->node);
+    timer_stop(io_timers(scheduler->io), &site->timer);
+    if (site->wait == SITE_READY && list_empty(&site->lane->ready)) {
+        list_remove(&site->lane->ready_node);
+    }
+    site->wait = SITE_QUIET;
+}
+
+static void make_ready(struct site *site)
+{
+    struct scheduler *scheduler = site->scheduler;
+    leave_place(site);
+    site->wait = SITE_READY;
+    list_push_back(&site->lane->ready, &site->node);
+    if (!list_linked(&site->lane->ready_node)) {
+        list_push_back(&scheduler->lanes_ready, &site->lane->ready_node);
+    }
+}
+
+static void wait_until(struct site *site, uint64_t due_ms)
+{
+    leave_place(site);
+    site->wait = SITE_WAITING_TIME;
+    timer_start(io_timers(site->scheduler->io), &site->timer, due_ms);
+}
+
+static void wait_for_gate(struct site *site, struct gate *gate)
+{
+    leave_place(site);
+    site->wait = SITE_WAITING_GATE;
+    list_push_back(&gate->waiting, &site->node);
+    if (!list_linked(&gate->node)) {
+        list_push_back(&site->scheduler->waiting_gates, &gate->node);
+    }
+}
+
+static void on_site_timer(struct timer *timer)
+{
+    struct site *site = CONTAINER_OF(timer, struct site, timer);
+    site->wait = SITE_QUIET;
+    schedule_mark(site->scheduler, site);
+}
+
+void schedule_mark(struct scheduler *scheduler, struct site *site)
+{
+    if (!list_linked(&site->dirty_node)) {
+        list_push_back(&scheduler->dirty, &site->dirty_node);
+    }
+}
+
+/* ---- gates ------------------------------------------------------------------------------------- */
+
+static void gate_init(struct gate *gate, struct limit *limit)
+{
+    *gate = (struct gate){.limit = limit};
+    list_init(&gate->waiting);
+}
+
+/* Room behind this gate: the site that has waited longest tries again. */
+static void wake_gate(struct scheduler *scheduler, struct gate *gate)
+{
+    struct list_node *node = list_first(&gate->waiting);
+    if (node != NULL) {
+        make_ready(CONTAINER_OF(node, struct site, node));
+    }
+    if (list_empty(&gate->waiting)) {
+        list_remove(&gate->node);
+        limit_stop_waiting(gate->limit, scheduler->worker);
+    }
+}
+
+static void wake_all_gates(struct scheduler *scheduler)
+{
+    struct list_node *next;
+    for (struct list_node *node = list_first(&scheduler->waiting_gates); node != NULL;
+         node = next) {
+        next = list_next(&scheduler->waiting_gates, node);
+        wake_gate(scheduler, CONTAINER_OF(node, struct gate, node));
+    }
+}
+
+static void on_bell_home(struct letter *letter)
+{
+    struct scheduler_bell *bell = CONTAINER_OF(letter, struct scheduler_bell, letter);
+    bell->in_flight = false;
+    if (bell->again) {
+        bell->again = false;
+        schedule_ring(bell->from, bell->to->worker);
+    }
+}
+
+static void on_bell(struct letter *letter)
+{
+    struct scheduler_bell *bell = CONTAINER_OF(letter, struct scheduler_bell, letter);
+    wake_all_gates(bell->to);
+    letter->deliver = on_bell_home;
+    mailbox_post(bell->to->mailboxes, bell->to->worker, bell->from->worker, MAILBOX_URGENT,
+                 letter);
+}
+
+void schedule_ring(struct scheduler *scheduler, uint32_t worker)
+{
+    struct scheduler_bell *bell = &scheduler->bells[worker];
+    if (bell->in_flight) {
+        bell->again = true;
+        return;
+    }
+    bell->from = scheduler;
+    bell->to = scheduler->others[worker];
+    bell->in_flight = true;
+    bell->letter.deliver = on_bell;
+    mailbox_post(scheduler->mailboxes, scheduler->worker, worker, MAILBOX_URGENT, &bell->letter);
+}
+
+static void ring_wakes(struct scheduler *scheduler, struct gate *gate, uint64_t workers)
+{
+    if ((workers & (UINT64_C(1) << scheduler->worker)) != 0) {
+        wake_gate(scheduler, gate);
+    }
+    for (uint32_t i = 0; i < scheduler->workers; i++) {
+        if (i != scheduler->worker && (workers & (UINT64_C(1) << i)) != 0) {
+            schedule_ring(scheduler, i);
+        }
+    }
+}
+
+static void release(struct scheduler *scheduler, struct gate *gate)
+{
+    struct limit_wakes wakes = {0};
+    limit_release(gate->limit, 1, &wakes);
+    ring_wakes(scheduler, gate, wakes.workers);
+}
+
+/* After a success: if there is still room behind the gate, whoever waits is told. */
+static void pass_on(struct scheduler *scheduler, struct gate *gate)
+{
+    if (!list_empty(&gate->waiting)) {
+        if (limit_used(gate->limit) < limit_max(gate->limit)) {
+            wake_gate(scheduler, gate);
+        }
+        return;
+    }
+    struct limit_wakes wakes = {0};
+    limit_pass_on(gate->limit, &wakes);
+    ring_wakes(scheduler, gate, wakes.workers);
+}
+
+/* ---- opening connections ------------------------------------------------------------------------ */
+
+static bool wants_connection(const struct site *site)
+{
+    return !site->scheduler->draining && !list_empty(&site->sendable) &&
+           site->attempt_count < site->settings->max_smtp_out &&
+           site_sendable_count(site) > site->opening_count;
+}
+
+/* When its rates allow the next message; now if at once. */
+static uint64_t rates_open_ms(const struct site *site, uint64_t now)
+{
+    uint64_t due_ms = rate_next_ms(&site->message_rate, now);
+    if (site->domain_rate != NULL) {
+        uint64_t shared_ms = shared_rate_next_ms(site->domain_rate, now);
+        due_ms = shared_ms > due_ms ? shared_ms : due_ms;
+    }
+    return due_ms;
+}
+
+/* Time to wait before a connection may open, 0 if none: holds and rates, without taking any. */
+static uint64_t opening_wait_until(const struct site *site, uint64_t now)
+{
+    const struct scheduler *scheduler = site->scheduler;
+    if (spool_attempts_held(scheduler->spool)) {
+        return now + HELD_WAIT_MS;
+    }
+    uint64_t due_ms = rates_open_ms(site, now);
+    uint64_t connect_ms = rate_next_ms(&site->connect_rate, now);
+    due_ms = connect_ms > due_ms ? connect_ms : due_ms;
+    due_ms = site->hold_opening_ms > due_ms ? site->hold_opening_ms : due_ms;
+    return due_ms > now ? due_ms : 0;
+}
+
+static size_t gates_of(struct site *site, struct gate *domain_gate, struct gate *gates[3])
+{
+    size_t count = 0;
+    gates[count++] = &site->lane->gate;
+    gates[count++] = &site->scheduler->total;
+    if (domain_gate != NULL) {
+        gates[count++] = domain_gate;
+    }
+    return count;
+}
+
+static void release_gates(struct site *site, struct gate *domain_gate)
+{
+    struct gate *gates[3];
+    size_t count = gates_of(site, domain_gate, gates);
+    for (size_t i = 0; i < count; i++) {
+        release(site->scheduler, gates[i]);
+    }
+}
+
+/* All or none; where one is full the site waits there. */
+static bool take_gates(struct site *site)
+{
+    struct gate *gates[3];
+    size_t count = gates_of(site, site->domain_gate, gates);
+    for (size_t i = 0; i < count; i++) {
+        if (limit_take_or_wait(gates[i]->limit, 1, site->scheduler->worker)) {
+            continue;
+        }
+        for (size_t taken = i; taken-- > 0;) {
+            release(site->scheduler, gates[taken]);
+        }
+        wait_for_gate(site, gates[i]);
+        return false;
+    }
+    return true;
+}
+
+static void open_connection(struct site *site)
+{
+    struct scheduler *scheduler = site->scheduler;
+    uint64_t now = now_ms(scheduler);
+    uint64_t due_ms = opening_wait_until(site, now);
+    if (due_ms != 0) {
+        wait_until(site, due_ms);
+        return;
+    }
+    if (!take_gates(site)) {
+        return;
+    }
+    rate_take(&site->connect_rate, now, 1);
+    struct list_node *node = list_pop_front(&site->sendable);
+    struct queue *queue = CONTAINER_OF(node, struct queue, sendable_node);
+    list_push_back(&site->sendable, node);
+    struct attempt *attempt = attempt_open(scheduler->attempts, site, queue);
+    if (attempt == NULL) {
+        release_gates(site, site->domain_gate);
+        wait_until(site, now + NO_ROOM_WAIT_MS);
+        return;
+    }
+    attempt->domain_gate = site->domain_gate;
+    list_push_back(&site->attempts, &attempt->site_node);
+    site->attempt_count++;
+    site->opening_count++;
+    scheduler->opened++;
+    leave_place(site);
+    if (wants_connection(site)) {
+        make_ready(site);
+    }
+    struct gate *gates[3];
+    size_t count = gates_of(site, site->domain_gate, gates);
+    for (size_t i = 0; i < count; i++) {
+        pass_on(scheduler, gates[i]);
+    }
+}
+
+/* ---- looking at a site ---------------------------------------------------------------------------- */
+
+static void offer_to_idle(struct site *site)
+{
+    while (!list_empty(&site->sendable)) {
+        struct list_node *node = list_first(&site->idle);
+        if (node == NULL) {
+            return;
+        }
+        attempt_offer(CONTAINER_OF(node, struct attempt, idle_node));
+        if (list_first(&site->idle) == node) {
+            return; /* it took nothing: rates or needs stand against it */
+        }
+    }
+}
+
+static void look_at(struct site *site)
+{
+    struct scheduler *scheduler = site->scheduler;
+    site_refresh(site, now_ms(scheduler));
+    if (site_rcpt_count(site) == 0 && list_empty(&site->attempts)) {
+        schedule_free_site(site);
+        return;
+    }
+    if (site->wait != SITE_WAITING_TIME) {
+        offer_to_idle(site);
+    }
+    if (!wants_connection(site)) {
+        if (site->wait != SITE_WAITING_TIME || list_empty(&site->sendable)) {
+            leave_place(site);
+        }
+    } else if (site->wait == SITE_QUIET) {
+        make_ready(site);
+    }
+}
+
+bool schedule_run(struct scheduler *scheduler)
+{
+    struct list dirty;
+    list_init(&dirty);
+    list_splice_back(&dirty, &scheduler->dirty);
+    struct list_node *node;
+    while ((node = list_pop_front(&dirty)) != NULL) {
+        look_at(CONTAINER_OF(node, struct site, dirty_node));
+    }
+    for (uint32_t opened = 0; opened < SCHEDULE_OPEN_MAX; opened++) {
+        node = list_pop_front(&scheduler->lanes_ready);
+        if (node == NULL) {
+            break;
+        }
+        struct vmta_lane *lane = CONTAINER_OF(node, struct vmta_lane, ready_node);
+        struct list_node *first = list_first(&lane->ready);
+        assert(first != NULL);
+        list_push_back(&scheduler->lanes_ready, node);
+        open_connection(CONTAINER_OF(first, struct site, node));
+    }
+    return !list_empty(&scheduler->dirty) || !list_empty(&scheduler->lanes_ready);
+}
+
+/* ---- asked by attempts ------------------------------------------------------------------------------ */
+
+/* Not now: the site is looked at again when its time has come. */
+static bool must_wait(struct site *site)
+{
+    struct scheduler *scheduler = site->scheduler;
+    uint64_t now = now_ms(scheduler);
+    uint64_t due_ms = rates_open_ms(site, now);
+    if (spool_outcomes_stalled(scheduler->spool, scheduler->worker)) {
+        due_ms = now + STALLED_WAIT_MS;
+    } else if (spool_attempts_held(scheduler->spool)) {
+        due_ms = now + HELD_WAIT_MS;
+    }
+    if (due_ms <= now) {
+        return false;
+    }
+    wait_until(site, due_ms);
+    return true;
+}
+
+static struct queue *first_suiting(struct site *site, const struct attempt *attempt)
+{
+    for (struct list_node *node = list_first(&site->sendable); node != NULL;
+         node = list_next(&site->sendable, node)) {
+        struct queue *queue = CONTAINER_OF(node, struct queue, sendable_node);
+        if (attempt_suits(attempt, queue)) {
+            return queue;
+        }
+    }
+    return NULL;
+}
+
+static uint32_t rcpts_per_transaction(const struct site *site)
+{
+    uint64_t max = site->settings->max_rcpt_per_message;
+    return max == 0 || max > SCHEDULE_RCPTS_MAX ? SCHEDULE_RCPTS_MAX : (uint32_t)max;
+}
+
+struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *attempt)
+{
+    struct site *site = attempt->site;
+    if (scheduler->draining || list_empty(&site->sendable) || must_wait(site)) {
+        return NULL;
+    }
+    uint64_t now = now_ms(scheduler);
+    struct queue *queue = first_suiting(site, attempt);
+    if (queue == NULL || !queue_sendable(queue, now)) {
+        return NULL;
+    }
+    uint32_t count = queue_take(queue, rcpts_per_transaction(site), scheduler->taken);
+    list_remove(&queue->sendable_node);
+    if (queue_sendable(queue, now)) {
+        list_push_back(&site->sendable, &queue->sendable_node);
+    }
+    struct transaction *transaction =
+        prepare_create(attempts_preparer(scheduler->attempts), attempt, queue, scheduler->taken,
+                       count);
+    if (transaction == NULL) {
+        for (uint32_t i = count; i-- > 0;) {
+            queue_give_back(queue, scheduler->taken[i], now);
+        }
+        return NULL;
+    }
+    transaction->taken_ms = now;
+    return transaction;
+}
+
+uint32_t schedule_take_rate(struct scheduler *scheduler, struct site *site, uint32_t want,
+                            uint64_t *again_ms)
+{
+    uint64_t now = now_ms(scheduler);
+    uint32_t granted = want;
+    if (site->domain_rate != NULL) {
+        granted = shared_rate_take(site->domain_rate, now, granted);
+    }
+    if (granted > 0) {
+        granted = rate_take(&site->message_rate, now, granted);
+    }
+    *again_ms = granted == 0 ? rates_open_ms(site, now) : now;
+    return granted;
+}
+
+static void stop_opening(struct attempt *attempt)
+{
+    struct site *site = attempt->site;
+    if (!attempt->counted_open) {
+        attempt->counted_open = true;
+        assert(site->opening_count > 0);
+        site->opening_count--;
+    }
+}
+
+void schedule_opened(struct scheduler *scheduler, struct attempt *attempt)
+{
+    stop_opening(attempt);
+    schedule_mark(scheduler, attempt->site);
+}
+
+void schedule_idle(struct scheduler *scheduler, struct attempt *attempt)
+{
+    (void)scheduler;
+    list_push_back(&attempt->site->idle, &attempt->idle_node);
+}
+
+void schedule_closed(struct scheduler *scheduler, struct attempt *attempt)
+{
+    struct site *site = attempt->site;
+    stop_opening(attempt);
+    list_remove(&attempt->idle_node);
+    list_remove(&attempt->site_node);
+    assert(site->attempt_count > 0);
+    site->attempt_count--;
+    release_gates(site, attempt->domain_gate);
+    schedule_mark(scheduler, site);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------- */
+
+struct scheduler *scheduler_create(const struct scheduler_options *options)
+{
+    struct scheduler *scheduler = calloc(1, sizeof *scheduler);
+    if (scheduler == NULL) {
+        return NULL;
+    }
+    scheduler->io = options->io;
+    scheduler->spool = options->spool;
+    scheduler->limits = options->limits;
+    scheduler->mailboxes = options->mailboxes;
+    scheduler->config = options->config;
+    scheduler->worker = options->worker;
+    scheduler->workers = options->workers;
+    scheduler->others = options->others;
+    scheduler->site_emptied = options->site_emptied;
+    scheduler->owner = options->owner;
+    map_init(&scheduler->sites, SCHEDULE_SITES_MAX);
+    map_init(&scheduler->lanes, SCHEDULE_VMTAS_MAX);
+    map_init(&scheduler->gates, SCHEDULE_SITES_MAX);
+    pauses_init(&scheduler->pauses);
+    list_init(&scheduler->all_sites);
+    list_init(&scheduler->all_lanes);
+    list_init(&scheduler->lanes_ready);
+    list_init(&scheduler->dirty);
+    list_init(&scheduler->waiting_gates);
+    gate_init(&scheduler->total, limits_entry(scheduler->limits, LIMIT_TOTAL, BYTES("smtp-out")));
+    return scheduler;
+}
+
+void scheduler_attach(struct scheduler *scheduler, struct attempts *attempts,
+                      struct outcomes *outcomes)
+{
+    scheduler->attempts = attempts;
+    scheduler->outcomes = outcomes;
+}
+
+void schedule_site_init(struct site *site)
+{
+    timer_init(&site->timer, on_site_timer);
+    list_init(&site->queues);
+    list_init(&site->sendable);
+    list_init(&site->attempts);
+    list_init(&site->idle);
+}
+
+void schedule_gate_init(struct gate *gate, struct limit *limit)
+{
+    gate_init(gate, limit);
+}
+
+void schedule_leave_place(struct site *site)
+{
+    leave_place(site);
+}

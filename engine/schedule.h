@@ -1,0 +1,154 @@
+/* Who sends next, on which connection: one scheduler per worker.
+ *
+ * Owns the worker's sites and queues. Decides when a connection opens and which message it
+ * carries; speaks no SMTP. A release of a limit wakes who waits for it in O(1): a site is in one
+ * list, and nothing ever walks over all sites to find work. Virtual MTAs take turns, and so do
+ * the sites of one. Work is marked as it comes and done in schedule_run, once per turn. */
+#ifndef ENGINE_SCHEDULE_H
+#define ENGINE_SCHEDULE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/map.h"
+#include "io/io.h"
+#include "io/mailbox.h"
+#include "message.h"
+#include "site.h"
+#include "vmta/limits.h"
+#include "vmta/pauses.h"
+#include "vmta/vmta.h"
+
+struct attempt;
+struct config;
+struct config_vmta;
+struct spool;
+struct attempts;
+struct outcomes;
+struct transaction;
+
+#define SCHEDULE_RCPTS_MAX 1000 /* recipients of one transaction (RFC 5321 4.5.3.1.8: 100) */
+#define SCHEDULE_SITES_MAX 1000000 /* of one worker */
+#define SCHEDULE_VMTAS_MAX 100000
+#define SCHEDULE_OPEN_MAX 256 /* connections begun in one turn, all sites of a worker */
+
+/* One shared limit as this worker sees it: the limit, and its sites that wait for room. */
+struct gate {
+    struct limit *limit;
+    struct list waiting;        /* struct site */
+    struct list_node node;      /* scheduler's list of gates with waiters */
+    struct map_entry entry;
+};
+
+/* One virtual MTA as this worker sees it. */
+struct vmta_lane {
+    struct map_entry entry;
+    struct list_node all_node;
+    struct list_node ready_node; /* in the scheduler's ring while sites are ready */
+    struct list ready;           /* struct site, SITE_READY */
+    struct gate gate;            /* max-smtp-out of the virtual MTA */
+    struct vmta vmta;
+    const struct config_vmta *settings; /* NULL: vanished from the configuration (orphaned) */
+    uint32_t max_smtp_out;
+};
+
+/* The doorbell from one scheduler to another: limits have room there. One letter per pair, so that
+ * many releases make one. */
+struct scheduler_bell {
+    struct letter letter;
+    struct scheduler *from, *to;
+    bool in_flight, again;
+};
+
+struct scheduler {
+    struct io *io;
+    struct spool *spool;
+    struct limits *limits;
+    struct attempts *attempts;
+    struct outcomes *outcomes;
+    struct mailboxes *mailboxes;
+    const struct config *config;
+    uint32_t worker, workers;
+    struct map sites, lanes, gates;
+    struct list all_sites, all_lanes;
+    struct list lanes_ready;   /* ring of virtual MTAs with ready sites */
+    struct list dirty;         /* sites to look at */
+    struct list waiting_gates; /* gates with waiting sites */
+    struct gate total;         /* total-max-smtp-out */
+    struct pauses pauses;
+    uint64_t rcpt_count;       /* resident here */
+    bool draining;             /* open nothing, begin nothing */
+    struct scheduler **others; /* by worker; the engine's */
+    struct scheduler_bell bells[LIMITS_WORKERS_MAX];
+    /* A site is empty; false: it must stay, recipients are on their way to it. */
+    bool (*site_emptied)(void *owner, struct site *site);
+    void *owner;
+    uint64_t opened, delivered_rcpts, deferred_rcpts, bounced_rcpts;
+    struct rcpt *taken[SCHEDULE_RCPTS_MAX]; /* scratch of schedule_next */
+};
+
+struct scheduler_options {
+    struct io *io;
+    struct spool *spool;
+    struct limits *limits;
+    struct mailboxes *mailboxes;
+    const struct config *config;
+    uint32_t worker, workers;
+    struct scheduler **others; /* array of `workers`, filled by the engine before they run */
+    bool (*site_emptied)(void *owner, struct site *site); /* NULL: one worker */
+    void *owner;
+};
+
+/* NULL: no memory. */
+struct scheduler *scheduler_create(const struct scheduler_options *options);
+/* The attempts and outcomes made for this scheduler, before it runs. */
+void scheduler_attach(struct scheduler *scheduler, struct attempts *attempts,
+                      struct outcomes *outcomes);
+void scheduler_destroy(struct scheduler *scheduler); /* attempts must be gone */
+
+/* A recipient arrives at its owner; its message's vmta names the lane. */
+void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt);
+
+/* Does what was marked: wakes sites, offers mail to idle connections, opens new ones. Once per
+ * turn. True: more is left for the next turn, do not sleep. */
+bool schedule_run(struct scheduler *scheduler);
+
+/* The site should be looked at in this turn's schedule_run. */
+void schedule_mark(struct scheduler *scheduler, struct site *site);
+
+/* ---- asked by attempts ---------------------------------------------------------------------- */
+
+/* What this connection may send next, taken from its site's queues, or NULL: nothing, or not
+ * now (then the site has been put where it waits). The recipients are RCPT_TAKEN. */
+struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *attempt);
+
+/* MAIL is about to be sent: takes the message rates for `want` recipients; the count granted. 0:
+ * *again_ms says when to ask again. */
+uint32_t schedule_take_rate(struct scheduler *scheduler, struct site *site, uint32_t want,
+                            uint64_t *again_ms);
+
+/* The connection is up, idle, or gone (with all its limits released). */
+void schedule_opened(struct scheduler *scheduler, struct attempt *attempt);
+void schedule_idle(struct scheduler *scheduler, struct attempt *attempt);
+void schedule_closed(struct scheduler *scheduler, struct attempt *attempt);
+
+/* ---- asked by control ----------------------------------------------------------------------- */
+
+/* "domain/vmta" glob; each matching site in order of making. */
+void schedule_each_site(struct scheduler *scheduler, const char *pattern,
+                        void (*found)(void *owner, struct site *site), void *owner);
+/* Pauses hold for queues to come, too. The count of queues now there that match; -ENOSPC: too many
+ * patterns. */
+int schedule_pause(struct scheduler *scheduler, const char *pattern);
+int schedule_resume(struct scheduler *scheduler, const char *pattern);
+uint32_t schedule_retry_now(struct scheduler *scheduler, const char *pattern);
+
+/* The new configuration: sites and lanes take their settings from it. The old is no longer
+ * referenced by this scheduler, its sites, lanes or attempts when this returns. */
+void schedule_reload(struct scheduler *scheduler, const struct config *config);
+
+/* No new transactions and connections; idle connections close. */
+void schedule_drain(struct scheduler *scheduler);
+
+#endif

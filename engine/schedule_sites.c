@@ -1,0 +1,481 @@
+/* Which sites, queues and virtual MTAs there are: made as mail arrives, configured from the
+ * policy, freed when empty. */
+#include <assert.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attempt.h"
+#include "base/logger.h"
+#include "outcome.h"
+#include "policy/config.h"
+#include "policy/domain.h"
+#include "schedule.h"
+#include "schedule_private.h"
+
+#define LOCAL_ADDRESSES_MAX 1024 /* of this host, for CIDR ranges of source addresses */
+#define SITE_NAME_MAX 512
+
+/* ---- virtual MTAs ------------------------------------------------------------------------------ */
+
+static bool same_lane(const struct map_entry *entry, const void *key)
+{
+    const struct vmta_lane *lane = CONTAINER_OF(entry, struct vmta_lane, entry);
+    return bytes_equal_nocase(bytes_from_string(lane->vmta.name), *(const struct bytes *)key);
+}
+
+static struct bytes first_of(struct bytes first, struct bytes second)
+{
+    return first.len > 0 ? first : second;
+}
+
+static bool is_single(const struct address_range *range)
+{
+    return range->prefix == (range->base.family == ADDRESS_IPV4 ? 32 : 128);
+}
+
+/* A range stands for this host's addresses inside it; 127.0.0.1 is never meant. */
+static void add_range(struct scheduler *scheduler, struct vmta *vmta,
+                      const struct address_range *range, struct bytes helo)
+{
+    static const struct address_range loopback = {
+        .base = {.family = ADDRESS_IPV4, .ip = {127, 0, 0, 1}}, .prefix = 32};
+    struct address *local = calloc(LOCAL_ADDRESSES_MAX, sizeof *local);
+    size_t count =
+        local == NULL ? 0 : io_local_addresses(scheduler->io, local, LOCAL_ADDRESSES_MAX);
+    for (size_t i = 0; i < count; i++) {
+        if (address_range_holds(range, &local[i]) && !address_range_holds(&loopback, &local[i])) {
+            vmta_add_source(vmta, &local[i], helo);
+        }
+    }
+    free(local);
+}
+
+static struct bytes own_host_name(const struct config *config)
+{
+    return config_host_name(config);
+}
+
+static void add_sources(struct scheduler *scheduler, struct vmta_lane *lane)
+{
+    const struct vmta_settings *settings = &lane->settings->settings;
+    struct bytes name = first_of(settings->host_name, own_host_name(scheduler->config));
+    for (size_t i = 0; i < settings->source_hosts.count; i++) {
+        const struct source_host *host = &settings->source_hosts.items[i];
+        struct bytes helo = first_of(host->host_name, name);
+        if (is_single(&host->range)) {
+            vmta_add_source(&lane->vmta, &host->range.base, helo);
+        } else {
+            add_range(scheduler, &lane->vmta, &host->range, helo);
+        }
+    }
+    if (settings->source_hosts.count == 0) {
+        vmta_add_source(&lane->vmta, &(struct address){.family = ADDRESS_NONE}, name);
+    }
+}
+
+/* An orphan (its virtual MTA has left the configuration) keeps its mail and has no address. */
+static void configure_lane(struct scheduler *scheduler, struct vmta_lane *lane, struct bytes name)
+{
+    lane->settings = config_vmta(scheduler->config, name);
+    if (!vmta_init(&lane->vmta, name)) {
+        return;
+    }
+    uint64_t max = 0;
+    if (lane->settings != NULL) {
+        add_sources(scheduler, lane);
+        max = lane->settings->settings.max_smtp_out;
+    }
+    struct limit_wakes wakes = {0};
+    limit_set_max(lane->gate.limit, max, &wakes);
+    for (uint32_t i = 0; i < scheduler->workers; i++) {
+        if (i != scheduler->worker && (wakes.workers & (UINT64_C(1) << i)) != 0) {
+            schedule_ring(scheduler, i);
+        }
+    }
+}
+
+static struct vmta_lane *lane_for(struct scheduler *scheduler, struct bytes name)
+{
+    if (name.len == 0) {
+        name = BYTES("{default}");
+    }
+    uint64_t hash = bytes_hash_nocase(name);
+    struct map_entry *entry = map_find(&scheduler->lanes, hash, same_lane, &name);
+    if (entry != NULL) {
+        return CONTAINER_OF(entry, struct vmta_lane, entry);
+    }
+    struct limit *limit = limits_entry(scheduler->limits, LIMIT_VMTA, name);
+    struct vmta_lane *lane = limit == NULL ? NULL : calloc(1, sizeof *lane);
+    if (lane == NULL || !map_insert(&scheduler->lanes, hash, &lane->entry)) {
+        free(lane);
+        return NULL;
+    }
+    list_init(&lane->ready);
+    schedule_gate_init(&lane->gate, limit);
+    list_push_back(&scheduler->all_lanes, &lane->all_node);
+    configure_lane(scheduler, lane, name);
+    return lane;
+}
+
+/* ---- sites ---------------------------------------------------------------------------------------- */
+
+static bool same_gate(const struct map_entry *entry, const void *key)
+{
+    return CONTAINER_OF(entry, struct gate, entry)->limit == key;
+}
+
+/* The gate of domain-max-smtp-out; NULL: unlimited. */
+static struct gate *domain_gate(struct scheduler *scheduler, const struct site *site)
+{
+    uint64_t max = site->settings->domain_max_smtp_out;
+    if (max == 0 || max == UINT64_MAX) {
+        return NULL;
+    }
+    struct limit *limit = limits_entry(scheduler->limits, LIMIT_DOMAIN, site_domain(site));
+    if (limit == NULL) {
+        return NULL;
+    }
+    struct limit_wakes wakes = {0};
+    limit_set_max(limit, max, &wakes);
+    uint64_t hash = bytes_hash_nocase(site_domain(site));
+    struct map_entry *entry = map_find(&scheduler->gates, hash, same_gate, limit);
+    if (entry != NULL) {
+        return CONTAINER_OF(entry, struct gate, entry);
+    }
+    struct gate *gate = calloc(1, sizeof *gate);
+    if (gate == NULL) {
+        return NULL;
+    }
+    schedule_gate_init(gate, limit);
+    if (!map_insert(&scheduler->gates, hash, &gate->entry)) {
+        free(gate);
+        return NULL;
+    }
+    return gate;
+}
+
+static struct shared_rate *domain_rate(struct scheduler *scheduler, const struct site *site)
+{
+    struct rate_value rate = site->settings->domain_max_msg_rate;
+    if (rate.count == UINT64_MAX || rate.window_ms == 0) {
+        return NULL;
+    }
+    struct shared_rate *shared =
+        limits_rate_entry(scheduler->limits, LIMIT_DOMAIN, site_domain(site));
+    if (shared != NULL) {
+        shared_rate_set(shared, rate.count, rate.window_ms);
+    }
+    return shared;
+}
+
+static void init_rate(struct rate *rate, struct rate_value value)
+{
+    rate_init(rate, value.window_ms == 0 ? UINT64_MAX : value.count, value.window_ms);
+}
+
+static void expire_rcpt(struct queue *queue, struct rcpt *rcpt)
+{
+    outcome_expired(queue->site->scheduler->outcomes, queue, rcpt);
+}
+
+static void on_queue_changed(struct queue *queue)
+{
+    schedule_mark(queue->site->scheduler, queue->site);
+}
+
+static struct queue *queue_for(struct site *site, enum tls_need tls_need)
+{
+    struct queue *queue = site_queue(site, tls_need);
+    if (queue == NULL) {
+        queue = malloc(sizeof *queue);
+        if (queue == NULL) {
+            return NULL;
+        }
+        queue_init(queue, site, tls_need, io_timers(site->scheduler->io),
+                   site->settings->bounce_after_ms, on_queue_changed, expire_rcpt);
+        queue->paused = pauses_hold(&site->scheduler->pauses, site->name);
+        list_push_back(&site->queues, &queue->site_node);
+    }
+    return queue;
+}
+
+static bool same_site(const struct map_entry *entry, const void *key)
+{
+    return bytes_equal(bytes_from_string(CONTAINER_OF(entry, struct site, entry)->name),
+                       *(const struct bytes *)key);
+}
+
+static struct site *create_site(struct scheduler *scheduler, struct vmta_lane *lane,
+                                struct bytes name, uint32_t domain_len)
+{
+    struct site *site = calloc(1, sizeof *site + name.len + 1);
+    if (site == NULL) {
+        return NULL;
+    }
+    schedule_site_init(site);
+    memcpy(site->name, name.data, name.len);
+    site->domain_len = domain_len;
+    site->scheduler = scheduler;
+    site->lane = lane;
+    site->settings = config_domain(scheduler->config, lane->settings, site_domain(site));
+    if (!map_insert(&scheduler->sites, bytes_hash(name), &site->entry)) {
+        free(site);
+        return NULL;
+    }
+    init_rate(&site->message_rate, site->settings->max_msg_rate);
+    init_rate(&site->connect_rate, site->settings->max_connect_rate);
+    site->domain_gate = domain_gate(scheduler, site);
+    site->domain_rate = domain_rate(scheduler, site);
+    list_push_back(&scheduler->all_sites, &site->all_node);
+    return site;
+}
+
+static struct site *site_for(struct scheduler *scheduler, struct vmta_lane *lane,
+                             struct bytes domain)
+{
+    char memory[SITE_NAME_MAX];
+    struct buffer name;
+    buffer_init(&name, memory, sizeof memory);
+    if (!buffer_put_bytes(&name, domain) || !buffer_put_char(&name, '/') ||
+        !buffer_put_string(&name, lane->vmta.name)) {
+        return NULL;
+    }
+    struct bytes key = buffer_bytes(&name);
+    struct map_entry *entry = map_find(&scheduler->sites, bytes_hash(key), same_site, &key);
+    if (entry != NULL) {
+        return CONTAINER_OF(entry, struct site, entry);
+    }
+    return create_site(scheduler, lane, key, (uint32_t)domain.len);
+}
+
+void schedule_free_site(struct site *site)
+{
+    struct scheduler *scheduler = site->scheduler;
+    assert(list_empty(&site->attempts));
+    schedule_leave_place(site);
+    if (scheduler->site_emptied != NULL && !scheduler->site_emptied(scheduler->owner, site)) {
+        site->arrived_count = 0;
+        return;
+    }
+    struct list_node *node;
+    while ((node = list_first(&site->queues)) != NULL) {
+        struct queue *queue = CONTAINER_OF(node, struct queue, site_node);
+        queue_deinit(queue);
+        free(queue);
+    }
+    map_remove(&scheduler->sites, &site->entry);
+    list_remove(&site->all_node);
+    list_remove(&site->dirty_node);
+    rate_deinit(&site->message_rate);
+    rate_deinit(&site->connect_rate);
+    route_unref(site->route);
+    free(site);
+}
+
+/* ---- arriving --------------------------------------------------------------------------------------- */
+
+static uint64_t due_ms(const struct scheduler *scheduler, const struct rcpt *rcpt)
+{
+    uint64_t now = io_now_ms(scheduler->io);
+    int64_t wait_ms = rcpt->due_wall_ms == 0 ? 0 : rcpt->due_wall_ms - io_wall_ms(scheduler->io);
+    return wait_ms <= 0 ? now : now + (uint64_t)wait_ms;
+}
+
+void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt)
+{
+    const struct message *message = rcpt_message(rcpt);
+    struct vmta_lane *lane = lane_for(scheduler, message_vmta(message));
+    struct site *site = lane == NULL ? NULL : site_for(scheduler, lane, rcpt_domain(rcpt));
+    struct queue *queue =
+        site == NULL ? NULL : queue_for(site, (enum tls_need)message->tls_need);
+    if (queue == NULL) {
+        /* It is safe in the spool and comes back with a restart; nothing better can be done. */
+        LOG_ERROR("out of memory for queue %.*s/%.*s: recipient waits in the spool",
+                  BYTES_FMT(rcpt_domain(rcpt)), BYTES_FMT(message_vmta(message)));
+        return;
+    }
+    scheduler->rcpt_count++;
+    site->arrived_count++;
+    queue_put(queue, rcpt, due_ms(scheduler, rcpt), io_now_ms(scheduler->io));
+}
+
+/* ---- asked by control ------------------------------------------------------------------------------- */
+
+void schedule_each_site(struct scheduler *scheduler, const char *pattern,
+                        void (*found)(void *owner, struct site *site), void *owner)
+{
+    struct list_node *next;
+    for (struct list_node *node = list_first(&scheduler->all_sites); node != NULL; node = next) {
+        next = list_next(&scheduler->all_sites, node);
+        struct site *site = CONTAINER_OF(node, struct site, all_node);
+        if (fnmatch(pattern, site->name, 0) == 0) {
+            found(owner, site);
+        }
+    }
+}
+
+struct site_command {
+    uint32_t count;
+};
+
+/* Each queue as the pauses now say; those that are paused get their prepared mail back. */
+static void apply_pauses(void *owner, struct site *site)
+{
+    struct site_command *command = owner;
+    bool paused = pauses_hold(&site->scheduler->pauses, site->name);
+    for (struct list_node *node = list_first(&site->queues); node != NULL;
+         node = list_next(&site->queues, node)) {
+        struct queue *queue = CONTAINER_OF(node, struct queue, site_node);
+        queue_pause(queue, paused);
+        struct list_node *next;
+        for (struct list_node *a = list_first(&site->attempts); paused && a != NULL; a = next) {
+            next = list_next(&site->attempts, a);
+            attempt_recall(CONTAINER_OF(a, struct attempt, site_node), queue);
+        }
+    }
+    command->count++;
+}
+
+int schedule_pause(struct scheduler *scheduler, const char *pattern)
+{
+    struct site_command command = {0};
+    if (!pauses_add(&scheduler->pauses, pattern)) {
+        return -ENOSPC;
+    }
+    schedule_each_site(scheduler, pattern, apply_pauses, &command);
+    return (int)command.count;
+}
+
+int schedule_resume(struct scheduler *scheduler, const char *pattern)
+{
+    struct site_command command = {0};
+    pauses_remove(&scheduler->pauses, pattern);
+    schedule_each_site(scheduler, pattern, apply_pauses, &command);
+    return (int)command.count;
+}
+
+static void retry_site(void *owner, struct site *site)
+{
+    struct site_command *command = owner;
+    uint64_t now = io_now_ms(site->scheduler->io);
+    for (struct list_node *node = list_first(&site->queues); node != NULL;
+         node = list_next(&site->queues, node)) {
+        queue_retry_now(CONTAINER_OF(node, struct queue, site_node), now);
+    }
+    site->hold_opening_ms = 0;
+    command->count++;
+}
+
+uint32_t schedule_retry_now(struct scheduler *scheduler, const char *pattern)
+{
+    struct site_command command = {0};
+    schedule_each_site(scheduler, pattern, retry_site, &command);
+    return command.count;
+}
+
+/* ---- reload and drain --------------------------------------------------------------------------------- */
+
+static void reload_lane(struct scheduler *scheduler, struct vmta_lane *lane)
+{
+    struct vmta old = lane->vmta;
+    configure_lane(scheduler, lane, bytes_from_string(old.name));
+    if (lane->settings == NULL) {
+        LOG_WARNING("virtual MTA %s is no longer configured: its queues are kept, orphaned",
+                    old.name);
+    }
+    vmta_deinit(&old);
+}
+
+static void change_rate(struct rate *rate, struct rate_value value)
+{
+    rate_change(rate, value.window_ms == 0 ? UINT64_MAX : value.count, value.window_ms);
+}
+
+static void reload_site(void *owner, struct site *site)
+{
+    struct scheduler *scheduler = owner;
+    site->settings = config_domain(scheduler->config, site->lane->settings, site_domain(site));
+    change_rate(&site->message_rate, site->settings->max_msg_rate);
+    change_rate(&site->connect_rate, site->settings->max_connect_rate);
+    site->domain_gate = domain_gate(scheduler, site);
+    site->domain_rate = domain_rate(scheduler, site);
+    for (struct list_node *node = list_first(&site->queues); node != NULL;
+         node = list_next(&site->queues, node)) {
+        queue_set_bounce_after(CONTAINER_OF(node, struct queue, site_node),
+                               site->settings->bounce_after_ms, io_now_ms(scheduler->io));
+    }
+    for (struct list_node *node = list_first(&site->attempts); node != NULL;
+         node = list_next(&site->attempts, node)) {
+        CONTAINER_OF(node, struct attempt, site_node)->source = NULL;
+    }
+    schedule_mark(scheduler, site);
+}
+
+void schedule_reload(struct scheduler *scheduler, const struct config *config)
+{
+    scheduler->config = config;
+    for (struct list_node *node = list_first(&scheduler->all_lanes); node != NULL;
+         node = list_next(&scheduler->all_lanes, node)) {
+        reload_lane(scheduler, CONTAINER_OF(node, struct vmta_lane, all_node));
+    }
+    schedule_each_site(scheduler, "*", reload_site, scheduler);
+    attempts_forget_profiles(scheduler->attempts);
+}
+
+static void drain_site(void *owner, struct site *site)
+{
+    (void)owner;
+    struct list_node *next;
+    for (struct list_node *node = list_first(&site->attempts); node != NULL; node = next) {
+        next = list_next(&site->attempts, node);
+        attempt_quit(CONTAINER_OF(node, struct attempt, site_node));
+    }
+}
+
+void schedule_drain(struct scheduler *scheduler)
+{
+    scheduler->draining = true;
+    schedule_each_site(scheduler, "*", drain_site, NULL);
+}
+
+/* ---- end of life --------------------------------------------------------------------------------------- */
+
+static void drop_site(void *owner, struct site *site)
+{
+    (void)owner;
+    struct list_node *node;
+    while ((node = list_first(&site->queues)) != NULL) {
+        list_remove(node);
+        queue_deinit(CONTAINER_OF(node, struct queue, site_node));
+        free(CONTAINER_OF(node, struct queue, site_node));
+    }
+    schedule_free_site(site);
+}
+
+void scheduler_destroy(struct scheduler *scheduler)
+{
+    if (scheduler == NULL) {
+        return;
+    }
+    scheduler->site_emptied = NULL;
+    schedule_each_site(scheduler, "*", drop_site, NULL);
+    struct list_node *node;
+    while ((node = list_pop_front(&scheduler->all_lanes)) != NULL) {
+        struct vmta_lane *lane = CONTAINER_OF(node, struct vmta_lane, all_node);
+        vmta_deinit(&lane->vmta);
+        free(lane);
+    }
+    size_t cursor = 0;
+    struct map_entry *entry;
+    while ((entry = map_walk(&scheduler->gates, &cursor)) != NULL) {
+        free(CONTAINER_OF(entry, struct gate, entry));
+    }
+    pauses_deinit(&scheduler->pauses);
+    map_deinit(&scheduler->gates);
+    map_deinit(&scheduler->lanes);
+    map_deinit(&scheduler->sites);
+    free(scheduler);
+}

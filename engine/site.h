@@ -1,0 +1,78 @@
+/* A site: the queues of one virtual MTA that share connections to one destination.
+ *
+ * Belongs to one worker. Its caps, rates and connections hold for all its queues together; who
+ * may send next is the scheduler's to say (schedule.h). Site = (virtual MTA, domain); a roll-up
+ * by MX set makes it wider. */
+#ifndef ENGINE_SITE_H
+#define ENGINE_SITE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/map.h"
+#include "base/timers.h"
+#include "queue.h"
+#include "resolve.h"
+#include "vmta/rates.h"
+
+struct scheduler;
+struct vmta_lane;
+struct domain_settings;
+struct gate;
+
+/* A site is in exactly one place. */
+enum site_wait {
+    SITE_QUIET,          /* nothing sendable, or all its connections are busy with it */
+    SITE_READY,          /* in its virtual MTA's ready list, to open a connection */
+    SITE_WAITING_GATE,   /* in the list of one full limit */
+    SITE_WAITING_TIME,   /* timer runs: rate, connect rate, suspended addresses, hold */
+};
+
+struct site {
+    struct map_entry entry;      /* scheduler's map, by (virtual MTA, domain) */
+    struct list_node all_node;   /* scheduler's list of all sites, in order of making */
+    struct list_node node;       /* place as `wait` says */
+    struct list_node dirty_node; /* scheduler's list of sites to look at this turn */
+    struct scheduler *scheduler;
+    struct vmta_lane *lane;
+    const struct domain_settings *settings;
+    struct gate *domain_gate;    /* domain-max-smtp-out, shared by virtual MTAs; NULL = none */
+    struct shared_rate *domain_rate;
+    struct list queues;          /* struct queue */
+    struct list sendable;        /* struct queue, round robin */
+    struct list attempts;        /* every connection */
+    struct list idle;            /* those that wait for mail */
+    uint32_t attempt_count;      /* opening, busy and idle */
+    uint32_t opening_count;
+    struct rate message_rate, connect_rate;
+    enum site_wait wait;
+    struct timer timer;
+    uint64_t hold_opening_ms;    /* a further connection failed while others work: no new one
+                                    before this */
+    struct route *route;         /* NULL until resolved; with its expiry */
+    uint32_t route_turn;         /* where the next connection starts among equal hosts */
+    uint64_t arrived_count;      /* recipients since the registry of owners last heard of it */
+    /* counts for `show` */
+    uint64_t delivered, deferred, bounced;
+    uint32_t domain_len;
+    char name[];                 /* "domain/vmta" */
+};
+
+static inline struct bytes site_domain(const struct site *site)
+{
+    return (struct bytes){site->name, site->domain_len};
+}
+
+/* Recipients that could leave now, over all its queues. */
+uint32_t site_sendable_count(const struct site *site);
+/* All recipients. */
+uint32_t site_rcpt_count(const struct site *site);
+
+/* Puts each queue into `sendable` or takes it out, as it now is. */
+void site_refresh(struct site *site, uint64_t now_ms);
+
+/* The queue for this need, or NULL. */
+struct queue *site_queue(const struct site *site, enum tls_need tls_need);
+
+#endif

@@ -1,0 +1,70 @@
+/* A worker: a thread's worth of engine, one of everything, and the loop.
+ *
+ * Shares nothing with other workers but mailboxes, the table of limits, and published messages.
+ * Made in phases, so that the simulator can make several on one thread: create (its io), prepare
+ * (everything that stands on the spool), start (listeners). */
+#ifndef ENGINE_WORKER_H
+#define ENGINE_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct config;
+struct dns;
+struct engine;
+struct io;
+struct listener;
+struct outcomes;
+struct attempts;
+struct resolver;
+struct scheduler;
+struct sessions;
+struct tls_worker;
+
+#define WORKER_LETTERS_MAX 512 /* delivered in one turn */
+#define WORKER_LISTENERS_MAX 256
+
+struct worker {
+    struct engine *engine;
+    uint32_t index;
+    struct io *io;
+    const struct config *config; /* in force on this worker */
+    struct dns *dns;
+    struct resolver *resolver;
+    struct tls_worker *tls;
+    struct scheduler *scheduler;
+    struct outcomes *outcomes;
+    struct attempts *attempts;
+    struct sessions *sessions;
+    struct listener *listeners[WORKER_LISTENERS_MAX];
+    uint32_t listener_count;
+    bool draining, sessions_drained, stopped;
+    uint64_t turns;
+};
+
+/* Phase 1, on the worker's thread. -1: error says why. */
+int worker_create(struct worker *worker, struct engine *engine, uint32_t index,
+                  struct error *error);
+/* Phase 2: the spool is open. */
+int worker_prepare(struct worker *worker, struct error *error);
+/* Phase 3: queues are restored on every worker; mail may come in. */
+int worker_start(struct worker *worker, struct error *error);
+
+/* One turn of the loop: letters, schedule, flush, then io until something happens. */
+void worker_turn(struct worker *worker);
+
+/* Stops taking mail in and out; what is on the wire may end. worker_drained tells when it has. */
+void worker_drain(struct worker *worker);
+bool worker_drained(const struct worker *worker);
+/* Ends what is left on the wire at once. */
+void worker_abort(struct worker *worker);
+
+/* The configuration in force from here on; the old one is not used any more on return. */
+void worker_reload(struct worker *worker, const struct config *config);
+
+/* After the loop has ended; every operation is home. */
+void worker_destroy(struct worker *worker);
+
+#endif
