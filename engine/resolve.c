@@ -342,9 +342,23 @@ static void on_addresses(struct dns_query *query)
     }
 }
 
+/* Several `lookup-mx:` answers come in any order; equal preferences stay as they are. */
+static void sort_candidates(struct resolve_work *work)
+{
+    for (uint32_t i = 1; i < work->candidate_count; i++) {
+        struct candidate moved = work->candidates[i];
+        uint32_t place = i;
+        for (; place > 0 && work->candidates[place - 1].preference > moved.preference; place--) {
+            work->candidates[place] = work->candidates[place - 1];
+        }
+        work->candidates[place] = moved;
+    }
+}
+
 static void ask_addresses(struct resolve_work *work)
 {
     struct resolve_request *request = work->request;
+    sort_candidates(work);
     for (uint32_t i = 0; i < work->candidate_count; i++) {
         struct candidate *candidate = &work->candidates[i];
         if (candidate->literal.family == ADDRESS_NONE) {
