@@ -40,7 +40,8 @@ struct dns_mx {
 };
 
 struct dns_query {
-    /* Exactly once, never inside the asking call, also after dns_cancel (status DNS_FAILED). */
+    /* Exactly once, never inside the asking call. A query cannot be taken back: its memory stays
+     * until then (a lookup ends within timeout_ms * tries). */
     void (*done)(struct dns_query *query);
     enum dns_status status;
     uint32_t ttl_s;
@@ -51,7 +52,6 @@ struct dns_query {
     bool is_alias;                 /* the name was a CNAME */
     const char *failure;           /* words for DNS_FAILED */
     /* private: */
-    struct list_node node;
     struct timer turn;
     struct dns *dns;
     char name[DNS_NAME_MAX];
@@ -66,7 +66,6 @@ void dns_lookup_mx(struct dns *dns, struct dns_query *query, const char *domain)
 /* A and AAAA together as wanted (at least one). */
 void dns_lookup_addresses(struct dns *dns, struct dns_query *query, const char *host, bool ipv4,
                           bool ipv6);
-void dns_cancel(struct dns_query *query);
 void dns_query_deinit(struct dns_query *query);
 
 /* Forgets a name, or all with "*"; the count. */
