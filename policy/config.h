@@ -17,6 +17,7 @@
 #define CONFIG_BYTES_MAX         (64u * 1024 * 1024) /* of all its files */
 #define CONFIG_PATTERNS_MAX      2000000             /* <domain> patterns, macros expanded */
 #define CONFIG_VMTAS_MAX         100000
+#define CONFIG_VMTA_NAME_LEN_MAX 64 /* bytes */
 #define CONFIG_MEMORY_MAX        (2048ull * 1024 * 1024)
 
 struct config; /* owned by the caller of config_load */
@@ -77,9 +78,9 @@ struct config_vmta {
     struct setting_origin origin;
     uint32_t vmta_index;            /* place in config_vmtas; {default} is 0 */
     const struct config_pool *pool; /* whose <domain> blocks it inherits; NULL: none */
+    struct vmta_origins origins;
     /* private: */
-    struct setting_origin *origins;
-    uint64_t scope_id;
+    uint32_t scope_id;
 };
 
 /* One `<virtual-mta-pool>`. */
@@ -87,9 +88,9 @@ struct config_pool {
     struct bytes name;
     struct pool_settings settings;
     struct setting_origin origin;
+    struct pool_origins origins;
     /* private: */
-    struct setting_origin *origins;
-    uint64_t scope_id;
+    uint32_t scope_id;
     bool has_domains;
 };
 

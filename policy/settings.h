@@ -153,4 +153,90 @@ struct setting_origin {
     uint32_t line;
 };
 
+/* The origin of each field, under the same name. */
+struct global_origins {
+#define CURRENT GLOBAL
+#include "policy/origins.def"
+};
+struct source_origins {
+#define CURRENT SOURCE
+#include "policy/origins.def"
+};
+struct source_group_origins {
+#define CURRENT SOURCE_GROUP
+#include "policy/origins.def"
+};
+struct listener_origins {
+#define CURRENT LISTENER
+#include "policy/origins.def"
+};
+struct user_origins {
+#define CURRENT USER
+#include "policy/origins.def"
+};
+struct domain_origins {
+#define CURRENT DOMAIN
+#include "policy/origins.def"
+};
+struct vmta_origins {
+#define CURRENT VMTA
+#include "policy/origins.def"
+};
+struct pool_origins {
+#define CURRENT POOL
+#include "policy/origins.def"
+};
+struct spool_origins {
+#define CURRENT SPOOL
+#include "policy/origins.def"
+};
+struct acct_file_origins {
+#define CURRENT ACCT_FILE
+#include "policy/origins.def"
+};
+struct dns_origins {
+#define CURRENT DNS
+#include "policy/origins.def"
+};
+struct proxy_origins {
+#define CURRENT PROXY
+#include "policy/origins.def"
+};
+struct key_list_origins {
+#define CURRENT KEY_LIST
+#include "policy/origins.def"
+};
+struct alias_block_origins {
+#define CURRENT ALIAS_BLOCK
+#include "policy/origins.def"
+};
+struct processor_origins {
+#define CURRENT PROCESSOR
+#include "policy/origins.def"
+};
+struct address_list_origins {
+#define CURRENT ADDRESS_LIST
+#include "policy/origins.def"
+};
+struct email_patterns_origins {
+#define CURRENT EMAIL_PATTERNS
+#include "policy/origins.def"
+};
+struct api_listener_origins {
+#define CURRENT API_LISTENER
+#include "policy/origins.def"
+};
+struct api_origins {
+#define CURRENT API
+#include "policy/origins.def"
+};
+struct provider_origins {
+#define CURRENT PROVIDER
+#include "policy/origins.def"
+};
+struct redis_origins {
+#define CURRENT REDIS
+#include "policy/origins.def"
+};
+
 #endif

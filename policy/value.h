@@ -15,12 +15,14 @@
 #include "base/error.h"
 
 struct pattern; /* policy/pattern.h */
+struct pattern_set;
 
-#define UNLIMITED            UINT64_MAX /* of counts, sizes and rates */
-#define NEVER                UINT64_MAX /* of intervals */
-#define VALUE_LIST_MAX       10000      /* entries in one list value */
-#define VALUE_HOST_PREF_MAX  1000       /* `;` in one smtp-hosts */
-#define VALUE_DOMAIN_LEN_MAX 255        /* RFC 5321 4.5.3.1.2 */
+#define UNLIMITED             UINT64_MAX                    /* of counts, sizes and rates */
+#define NEVER                 UINT64_MAX                    /* of intervals */
+#define VALUE_LIST_MAX        10000                         /* entries in one list value */
+#define VALUE_INTERVAL_MAX_MS (100ull * 365 * 86400 * 1000) /* a century: sums cannot overflow */
+#define VALUE_NAME_LEN_MAX    255
+#define VALUE_DOMAIN_LEN_MAX  255 /* RFC 5321 4.5.3.1.2 */
 
 /* Waiting times, one after the other; the last repeats. count >= 1 once resolved. */
 struct interval_list {
@@ -125,8 +127,8 @@ struct record_fields {
 #define ON_LAG_WORDS(W) W(ON_LAG_HOLD, "hold") W(ON_LAG_SKIP, "skip")
 #define QUEUE_TYPE_WORDS(W)                                                                        \
     W(QUEUE_SMTP, "smtp")                                                                          \
-    W(QUEUE_PIPE, "pipe") W(QUEUE_FILE, "file") W(QUEUE_DISCARD, "discard")                        \
-        W(QUEUE_HTTP, "http-delivery")
+    W(QUEUE_PIPE, "pipe")                                                                          \
+    W(QUEUE_FILE, "file") W(QUEUE_DISCARD, "discard") W(QUEUE_HTTP, "http-delivery")
 #define AUTH_METHOD_WORDS(W)                                                                       \
     W(AUTH_PASSWORD, "password") W(AUTH_SYSTEM, "system") W(AUTH_CERTIFICATE, "certificate")
 #define ADD_DATE_WORDS(W)                                                                          \
@@ -243,6 +245,7 @@ struct strings_array {
       "times separated by commas without spaces, such as 10m,10m,1h,4h")                           \
     T(SIZE, uint64_t, number,                                                                      \
       "a size such as 500b, 64k, 250m, 2g or 1t, 'unlimited' or 0 (the same)")                     \
+    T(BYTES, uint64_t, number, "a size such as 500b, 64k, 250m, 2g or 1t")                         \
     T(RATE, struct rate_value, rate,                                                               \
       "a rate such as 100/h, 250/15m, 5/s or 1000/d (units d h m s), or 'unlimited'")              \
     T(RATES, struct rate_array, rate, "rates separated by commas, such as 1/day,2/day,5/day")      \
@@ -314,6 +317,7 @@ struct value_source {
     const char *accepts; /* of the directive; "" narrows nothing */
     struct bytes text;   /* without comment, trimmed */
     struct arena *arena; /* for what the value points to; text is never kept, always copied */
+    struct pattern_set *patterns; /* owns what is compiled */
 };
 
 /* 0: *out is filled. -1: `error` says what is wrong and which forms are accepted, and
@@ -334,5 +338,14 @@ bool value_parse_interval(struct bytes text, uint64_t *out_ms);
 bool value_parse_size(struct bytes text, uint64_t *out_bytes);
 bool value_parse_rate(struct bytes text, struct rate_value *out);
 bool value_parse_bool(struct bytes text, bool *out);
+
+/* As behind `<domain `, macros expanded. True: *out is set; its name points into the text. */
+bool value_parse_domain(struct bytes text, struct domain_pattern *out);
+
+/* A name as of virtual MTAs, sources and lists: no blanks, quotes, slashes, commas; not empty. */
+bool value_is_name(struct bytes text);
+
+/* What a directive of this type accepts, in words: "a whole number from 1 to 64". */
+void value_describe(enum value_type type, const char *accepts, struct buffer *out);
 
 #endif
