@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/timers.h"
 #include "io/mailbox.h"
@@ -26,6 +27,8 @@ struct scheduler;
 struct spool;
 
 #define ENGINE_WORKERS_MAX 64
+#define ENGINE_KEEPER 0            /* the worker that writes the log */
+#define ENGINE_SESSIONS_MAX 100000 /* injecting sessions at once, all workers */
 
 enum engine_state { ENGINE_STARTING, ENGINE_RUNNING, ENGINE_DRAINING, ENGINE_STOPPED };
 
@@ -46,6 +49,8 @@ struct engine_order {
     struct letter letter;
     struct engine *engine;
     struct worker *worker;
+    struct timer poll;  /* on that worker, while it drains */
+    uint64_t until_ms;
 };
 
 struct engine {
@@ -66,10 +71,9 @@ struct engine {
     uint32_t orders_out;
     enum engine_state state;
     struct config *old_config;      /* freed when the last worker has moved on */
-    struct timer poll;              /* keeper's: while draining */
-    uint64_t drain_until_ms, started_ms;
+    uint64_t started_ms;
     int64_t started_wall_ms;
-    bool restored, aborting, spool_stopping;
+    bool restored;
     atomic_bool stop_wanted, stop_now_wanted, reload_wanted, reopen_wanted;
     atomic_bool running;            /* false: loops end */
 };
@@ -94,6 +98,11 @@ void engine_want_reopen(struct engine *engine); /* log and accounting files */
 /* Asked by control, on the keeper. 0, or -1 with error (code 78: the old one stays in force). */
 int engine_reload(struct engine *engine, struct error *error);
 void engine_drain(struct engine *engine);
+
+/* May this virtual MTA take so many recipients more (max-queued-recipients, spool-share)? Any
+ * worker. */
+bool engine_admits(struct engine *engine, const struct config *config, struct bytes vmta,
+                   uint32_t rcpt_count);
 
 /* Runs until stopped, with a thread per worker. The exit code (sysexits). */
 int engine_run(struct engine *engine, struct error *error);

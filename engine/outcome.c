@@ -161,7 +161,7 @@ static void deliver(struct outcomes *outcomes, struct queue *queue, struct rcpt 
     queue->site->delivered++;
     outcomes->scheduler->delivered_rcpts++;
     queue_done(queue, rcpt);
-    outcomes->scheduler->rcpt_count--;
+    schedule_rcpt_final(outcomes->scheduler, queue, rcpt);
     put(outcomes, SPOOL_FINAL, rcpt, event);
 }
 
@@ -172,7 +172,7 @@ static void bounce(struct outcomes *outcomes, struct queue *queue, struct rcpt *
     add_category(event, reply);
     queue->site->bounced++;
     outcomes->scheduler->bounced_rcpts++;
-    outcomes->scheduler->rcpt_count--;
+    schedule_rcpt_final(outcomes->scheduler, queue, rcpt);
     put(outcomes, SPOOL_FINAL, rcpt, event);
 }
 

@@ -277,6 +277,7 @@ static void open_connection(struct site *site)
     attempt->domain_gate = site->domain_gate;
     list_push_back(&site->attempts, &attempt->site_node);
     site->attempt_count++;
+    scheduler->attempt_count++;
     site->opening_count++;
     scheduler->opened++;
     leave_place(site);
@@ -461,6 +462,7 @@ void schedule_closed(struct scheduler *scheduler, struct attempt *attempt)
     list_remove(&attempt->site_node);
     assert(site->attempt_count > 0);
     site->attempt_count--;
+    scheduler->attempt_count--;
     release_gates(site, attempt->domain_gate);
     schedule_mark(scheduler, site);
 }

@@ -50,7 +50,7 @@ struct vmta_lane {
     struct gate gate;            /* max-smtp-out of the virtual MTA */
     struct vmta vmta;
     const struct config_vmta *settings; /* NULL: vanished from the configuration (orphaned) */
-    uint32_t max_smtp_out;
+    struct limit *resident, *resident_bytes; /* recipients and body bytes queued, all workers */
 };
 
 /* The doorbell from one scheduler to another: limits have room there. One letter per pair, so that
@@ -78,6 +78,7 @@ struct scheduler {
     struct gate total;         /* total-max-smtp-out */
     struct pauses pauses;
     uint64_t rcpt_count;       /* resident here */
+    uint32_t attempt_count;    /* connections */
     bool draining;             /* open nothing, begin nothing */
     struct scheduler **others; /* by worker; the engine's */
     struct scheduler_bell bells[LIMITS_WORKERS_MAX];
@@ -150,5 +151,15 @@ void schedule_reload(struct scheduler *scheduler, const struct config *config);
 
 /* No new transactions and connections; idle connections close. */
 void schedule_drain(struct scheduler *scheduler);
+
+/* Ends every connection now; what was on the wire is deferred. */
+void schedule_abort(struct scheduler *scheduler);
+
+/* Connections of all sites, also those that are closing. */
+uint32_t scheduler_attempt_count(const struct scheduler *scheduler);
+
+/* A recipient has left for good: it no longer counts for its virtual MTA. */
+void schedule_rcpt_final(struct scheduler *scheduler, const struct queue *queue,
+                         const struct rcpt *rcpt);
 
 #endif

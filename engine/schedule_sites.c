@@ -108,11 +108,18 @@ static struct vmta_lane *lane_for(struct scheduler *scheduler, struct bytes name
         return CONTAINER_OF(entry, struct vmta_lane, entry);
     }
     struct limit *limit = limits_entry(scheduler->limits, LIMIT_VMTA, name);
-    struct vmta_lane *lane = limit == NULL ? NULL : calloc(1, sizeof *lane);
+    struct limit *resident = limits_entry(scheduler->limits, LIMIT_RECIPIENTS, name);
+    struct limit *resident_bytes = limits_entry(scheduler->limits, LIMIT_MEMORY, name);
+    if (limit == NULL || resident == NULL || resident_bytes == NULL) {
+        return NULL;
+    }
+    struct vmta_lane *lane = calloc(1, sizeof *lane);
     if (lane == NULL || !map_insert(&scheduler->lanes, hash, &lane->entry)) {
         free(lane);
         return NULL;
     }
+    lane->resident = resident;
+    lane->resident_bytes = resident_bytes;
     list_init(&lane->ready);
     schedule_gate_init(&lane->gate, limit);
     list_push_back(&scheduler->all_lanes, &lane->all_node);
@@ -299,7 +306,20 @@ void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt)
     }
     scheduler->rcpt_count++;
     site->arrived_count++;
+    limit_take(lane->resident, 1);
+    limit_take(lane->resident_bytes, message->body_size);
     queue_put(queue, rcpt, due_ms(scheduler, rcpt), io_now_ms(scheduler->io));
+}
+
+void schedule_rcpt_final(struct scheduler *scheduler, const struct queue *queue,
+                         const struct rcpt *rcpt)
+{
+    struct limit_wakes nobody = {0};
+    const struct vmta_lane *lane = queue->site->lane;
+    limit_release(lane->resident, 1, &nobody);
+    limit_release(lane->resident_bytes, rcpt_message(rcpt)->body_size, &nobody);
+    assert(scheduler->rcpt_count > 0);
+    scheduler->rcpt_count--;
 }
 
 /* ---- asked by control ------------------------------------------------------------------------------- */
@@ -439,6 +459,27 @@ void schedule_drain(struct scheduler *scheduler)
 {
     scheduler->draining = true;
     schedule_each_site(scheduler, "*", drain_site, NULL);
+}
+
+static void abort_site(void *owner, struct site *site)
+{
+    (void)owner;
+    struct list_node *next;
+    for (struct list_node *node = list_first(&site->attempts); node != NULL; node = next) {
+        next = list_next(&site->attempts, node);
+        attempt_abort(CONTAINER_OF(node, struct attempt, site_node));
+    }
+}
+
+void schedule_abort(struct scheduler *scheduler)
+{
+    scheduler->draining = true;
+    schedule_each_site(scheduler, "*", abort_site, NULL);
+}
+
+uint32_t scheduler_attempt_count(const struct scheduler *scheduler)
+{
+    return scheduler->attempt_count;
 }
 
 /* ---- end of life --------------------------------------------------------------------------------------- */

@@ -40,7 +40,7 @@ struct worker {
     struct sessions *sessions;
     struct listener *listeners[WORKER_LISTENERS_MAX];
     uint32_t listener_count;
-    bool draining, sessions_drained, stopped;
+    bool draining, sessions_drained, aborted, sessions_stopped;
     uint64_t turns;
 };
 
@@ -58,8 +58,9 @@ void worker_turn(struct worker *worker);
 /* Stops taking mail in and out; what is on the wire may end. worker_drained tells when it has. */
 void worker_drain(struct worker *worker);
 bool worker_drained(const struct worker *worker);
-/* Ends what is left on the wire at once. */
+/* Ends what is left on the wire at once, and every session; worker_gone tells when all is home. */
 void worker_abort(struct worker *worker);
+bool worker_gone(const struct worker *worker);
 
 /* The configuration in force from here on; the old one is not used any more on return. */
 void worker_reload(struct worker *worker, const struct config *config);

@@ -13,6 +13,7 @@
 #ifndef IO_IO_H
 #define IO_IO_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,13 +36,15 @@ struct io_op {
     /* private: */
     struct list_node node;
     uint64_t detail[2];
-    struct msghdr message;
-    struct sockaddr_storage *peer;
+    union {
+        struct msghdr message;
+        struct sockaddr_in6 peer; /* or the shorter sockaddr_in */
+    };
     struct iovec *iov;
     size_t iov_count, left, moved;
     int fd;
     uint8_t kind, state;
-    uint16_t buffer_id;
+    bool drained; /* the last receive left nothing behind: do not try the next before polling */
 };
 
 static inline void io_op_init(struct io_op *op, void (*done)(struct io_op *, int))
@@ -106,7 +109,8 @@ int io_listen(struct io *io, const struct address *address, int backlog);
 /* A listening Unix stream socket at `path` (an old socket file is replaced), mode as given. */
 int io_listen_unix(struct io *io, const char *path, uint32_t mode);
 
-/* Accepts until cancelled. */
+/* Accepts until stopped. What the kernel had already taken from the backlog when accepting was
+ * paused or stopped is still handed over: it would be lost otherwise. */
 struct io_acceptor {
     /* fd >= 0: a connection, now the callee's, TCP_NODELAY set. fd < 0: -errno of one failed
      * accept (EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED); accepting has paused and goes on
@@ -179,12 +183,12 @@ void io_fdatasync(struct io *io, struct io_op *op, int fd);
 
 /* Blocking: for start, reload, rotation and helper threads (io/work.h), not for the steady state
  * of a worker. Each returns >= 0 or -errno. */
-#define IO_OPEN_READ 0x1u
-#define IO_OPEN_WRITE 0x2u
-#define IO_OPEN_CREATE 0x4u    /* mode 0640 */
+#define IO_OPEN_READ      0x1u
+#define IO_OPEN_WRITE     0x2u
+#define IO_OPEN_CREATE    0x4u /* mode 0640 */
 #define IO_OPEN_EXCLUSIVE 0x8u /* with CREATE: EEXIST if it is there */
-#define IO_OPEN_APPEND 0x10u
-#define IO_OPEN_TRUNCATE 0x20u
+#define IO_OPEN_APPEND    0x10u
+#define IO_OPEN_TRUNCATE  0x20u
 
 struct io_file_info {
     uint64_t size, inode;
@@ -205,8 +209,8 @@ int io_directory_create(struct io *io, const char *path); /* EEXIST counts as 0 
 int io_directory_sync(struct io *io, const char *path);
 /* Calls `entry` per name but . and .., in sorted order; its non-zero result ends the walk and is
  * returned. */
-int io_directory_walk(struct io *io, const char *path,
-                      int (*entry)(void *owner, const char *name), void *owner);
+int io_directory_walk(struct io *io, const char *path, int (*entry)(void *owner, const char *name),
+                      void *owner);
 /* Bytes free for us on the volume that holds `path`. */
 int io_space_free(struct io *io, const char *path, uint64_t *bytes_out);
 void io_file_close(struct io *io, int fd);

@@ -54,9 +54,11 @@ enum client_tls { CLIENT_TLS_NEVER, CLIENT_TLS_OFFERED, CLIENT_TLS_REQUIRED };
 struct client_settings {
     const char *helo_name; /* our EHLO name; valid as long as the client */
     enum client_tls tls;
-    uint32_t ignore;        /* enum client_capability bits not to be used */
-    uint32_t in_flight_max; /* transactions on the wire at once, >= 1 (max-msg-in-flight) */
-    bool reuse_after_421;   /* smtp-421-means-mx-unavailable no */
+    uint32_t ignore; /* enum client_capability bits not to be used */
+    /* Bodies on the wire at once, >= 1 (max-msg-in-flight); over 1 only where the peer offers
+     * CHUNKING and PIPELINING. With 1, one more transaction may be carried without its body. */
+    uint32_t in_flight_max;
+    bool reuse_after_421; /* smtp-421-means-mx-unavailable no */
     bool greeting_5xx_is_final;
 };
 
@@ -66,19 +68,22 @@ struct client_rcpt {
     uint8_t notify; /* engine/message.h bits, RFC 3461; 0 = none */
 };
 
-/* The owner's memory, from client_begin until transaction_ended. */
+/* The owner's memory, from client_begin until transaction_ended. (A body that was handed out may
+ * still be lent to a send then: that is the owner's to know.) */
 struct client_transaction {
     struct bytes sender, envid;
     uint64_t body_size;  /* bytes as they lie in the spool, for SIZE= and BDAT */
-    uint32_t rcpt_count; /* 1 … 1000 */
+    uint32_t rcpt_count; /* 1 … CLIENT_RCPTS_MAX */
     bool eight_bit, smtputf8, ret_hdrs, ret_full;
-    uint8_t *rcpt_accepted; /* rcpt_count bytes of the owner's: the core's notes */
+    uint8_t *rcpt_accepted; /* rcpt_count bytes of the owner's; 1: its RCPT was accepted */
     /* private: */
     uint32_t rcpts_sent, rcpts_answered, accepted_count;
-    uint8_t state, mail_class, data_class, uses_bdat, body_begun, body_ended;
+    uint8_t state;
+    bool carried, mail_answered, uses_bdat;
 };
 
-/* How a transaction ended for every recipient that has no answer of its own yet. */
+/* How a transaction ended for every recipient that has no answer of its own yet (all but those
+ * that rcpt_refused named). `reply` is NULL but for REPLY, UNSUITABLE and RETRY_DATA. */
 enum client_end {
     CLIENT_END_REPLY,       /* reply decides (2xx delivered, 4xx deferred, 5xx bounced) */
     CLIENT_END_LOST,        /* connection lost or protocol error before the body was complete */
@@ -86,16 +91,24 @@ enum client_end {
     CLIENT_END_UNATTEMPTED, /* given back: nothing was decided, no record (design: carrying) */
     CLIENT_END_UNSUITABLE,  /* peer lacks 8BITMIME / SMTPUTF8 / SIZE: reply says 5.6.3, 5.6.7, 5.3.4
                              */
-    CLIENT_END_RETRY_DATA,  /* BDAT refused as unknown (C33): begin it again, DATA will be used */
+    CLIENT_END_RETRY_DATA,  /* BDAT refused as unknown (C33): begin it again, DATA will be used;
+                               for other connections to the host set CHUNKING in `ignore` */
 };
 
 enum client_over {
-    CLIENT_OVER_QUIT,     /* we said QUIT and may close (after the peer did, or a short wait) */
-    CLIENT_OVER_REPLY,    /* the peer refused the session: `reply` at `stage` */
-    CLIENT_OVER_PROTOCOL, /* it does not speak SMTP: close at once, defer */
-    CLIENT_OVER_TLS,      /* TLS was required and is not to be had here: `reply` at STARTTLS */
-    CLIENT_OVER_ABANDON,  /* a carried transaction must not go on: close at once (C40) */
-    CLIENT_OVER_LOOP,     /* greeting or EHLO bears our own name (C37) */
+    /* Ended and nothing was refused: our QUIT was answered; or the peer said 421 to an idle
+     * session or to a carried MAIL (which is given back): `reply`. We may close after the peer
+     * did, or a short wait. */
+    CLIENT_OVER_QUIT,
+    /* The peer refused the session: `reply` at `stage`. From MAIL on it is a 421 that has had its
+     * record in the transaction already. */
+    CLIENT_OVER_REPLY,
+    CLIENT_OVER_PROTOCOL, /* it does not speak SMTP: close at once, defer; reply may be NULL */
+    CLIENT_OVER_TLS,      /* TLS was wanted and is not to be had here: `reply` at STARTTLS (C9) */
+    /* What is on the wire must not be finished: a carried or recalled transaction (C40), or a body
+     * that the peer cut short with its reply (C14). Close at once; nothing more to record. */
+    CLIENT_OVER_ABANDON,
+    CLIENT_OVER_LOOP, /* greeting or EHLO bears our own name (C37) */
 };
 
 struct client;
@@ -105,7 +118,8 @@ struct client_events {
     void (*established)(struct client *client, void *owner);
     /* 220 to STARTTLS: discard received bytes, do the handshake, then client_secured(). */
     void (*start_tls)(struct client *client, void *owner);
-    /* Recipient `index` has an answer of its own that is no success (RCPT refused), now final. */
+    /* Recipient `index` has an answer of its own that is no success (RCPT refused), now final.
+     * A 452 4.5.3 "too many recipients" comes here as well: what it means is the owner's. */
     void (*rcpt_refused)(struct client *client, void *owner, struct client_transaction *transaction,
                          uint32_t index, const struct reply *reply);
     /* Once per transaction, last: how it ended for those accepted (CLIENT_END_REPLY: `reply` at
@@ -113,9 +127,13 @@ struct client_events {
     void (*transaction_ended)(struct client *client, void *owner,
                               struct client_transaction *transaction, enum client_end end,
                               enum client_stage stage, const struct reply *reply);
+    /* What to write for recipient `index`; the slices stay valid until the transaction ends. May
+     * be asked more than once. An address with control characters, or over CLIENT_ADDRESS_MAX,
+     * is refused by the core itself (5.1.3) and never reaches the wire. */
     void (*rcpt_at)(void *owner, const struct client_transaction *transaction, uint32_t index,
                     struct client_rcpt *out);
-    /* The session is over; every transaction has ended before. Close the connection. */
+    /* The session is over; every transaction has ended before. Close the connection. `reply` is
+     * NULL if no reply led here. */
     void (*over)(struct client *client, void *owner, enum client_over how, enum client_stage stage,
                  const struct reply *reply);
 };
@@ -123,6 +141,12 @@ struct client_events {
 #define CLIENT_OUT_BYTES       2048 /* commands wait here until sent; one RCPT with DSN fits twice */
 #define CLIENT_OUTSTANDING_MAX 64   /* commands sent and not yet answered; then we wait */
 #define CLIENT_IN_FLIGHT_MAX   8    /* transactions on the wire at once */
+#define CLIENT_RCPTS_MAX       1000 /* recipients of one transaction */
+#define CLIENT_ADDRESS_MAX     512  /* bytes; RFC 5321 4.5.3.1 allows 64 + 1 + 255 */
+
+/* A body up to this is sent behind its BDAT before the RCPTs are answered; a larger one waits for
+ * a recipient that was accepted: one round trip costs less than a body nobody takes. */
+#define CLIENT_EAGER_BODY_MAX (256 * 1024)
 
 struct client_command {
     uint8_t kind;
@@ -138,12 +162,17 @@ struct client {
     bool secured;
     /* private: */
     struct client_transaction *transactions[CLIENT_IN_FLIGHT_MAX];
+    struct client_transaction *body; /* handed out and not ended */
     uint32_t transactions_first, transactions_count;
     struct client_command outstanding[CLIENT_OUTSTANDING_MAX];
     uint32_t outstanding_first, outstanding_count;
+    uint32_t barriers; /* outstanding commands behind which nothing may be sent */
     uint32_t out_len, out_taken;
-    uint8_t state, last_final_class;
-    bool over, quit_wanted, chunking_refused;
+    uint8_t state, reset_wanted;
+    bool over, quit_wanted, chunking_refused, last_final_positive, lone_dot_wanted;
+    bool draining;        /* nothing new may be sent: what is on the wire is waited for */
+    bool unsolicited;     /* the reply that is coming in began when none was awaited */
+    bool orphan_accepted; /* a RCPT whose transaction has ended got a 2xx */
     struct reply_parser parser;
     char out[CLIENT_OUT_BYTES];
 };
@@ -162,26 +191,31 @@ void client_lost(struct client *client);
 /* The TLS handshake is done: EHLO again. */
 void client_secured(struct client *client);
 
-/* True: client_begin may be called now. Established, room in flight, and carrying is allowed (the
- * last final reply on this connection was 2xx, or nothing is in flight). */
+/* True: client_begin may be called now. Established, and nothing is in flight, or carrying is
+ * allowed (client_may_carry) and the body of the last one begun has been handed out. */
 bool client_may_begin(const struct client *client);
 
 /* May the next transaction be begun behind one whose body is on its way (its MAIL in the same
- * flight as the final dot)? False without PIPELINING. */
+ * flight as the final dot)? PIPELINING, the last final reply on this connection was 2xx, and there
+ * is room in flight. For asking the scheduler ahead; client_may_begin says when. */
 bool client_may_carry(const struct client *client);
 
 /* Starts a transaction; it may end inside this call with CLIENT_END_UNSUITABLE. */
 void client_begin(struct client *client, struct client_transaction *transaction);
 
-/* Takes a begun transaction back. True: no byte of it will reach the wire any more or none that
- * matters; transaction_ended(UNATTEMPTED) was called; the client may now be over
- * (CLIENT_OVER_ABANDON). False: its body has begun; the reply decides. */
+/* Takes a begun transaction back. True: transaction_ended(UNATTEMPTED) was called and no byte of
+ * its body will be sent. If its MAIL was on the wire this connection carries nothing any more: it
+ * waits for the replies to earlier bodies, then is over (CLIENT_OVER_ABANDON), at once if there
+ * are none. False: its body has begun; the reply decides. */
 bool client_recall(struct client *client, struct client_transaction *transaction);
 
-/* Says QUIT after what is in flight. */
+/* Says QUIT when no transaction is in flight any more; none can be begun from here on. */
 void client_quit(struct client *client);
 
-/* ---- output: ask until CLIENT_NOTHING, send all pieces in order in one flight ------------- */
+/* ---- output: ask until CLIENT_NOTHING, send all pieces in order in one flight -------------
+ *
+ * Asking may be worth it after every call but client_may_*, client_waiting. A body in the spool
+ * ends with CRLF (or is empty): what follows it is only the dot. */
 
 enum client_output_kind { CLIENT_NOTHING, CLIENT_COMMANDS, CLIENT_BODY };
 
@@ -197,10 +231,16 @@ struct client_output {
 void client_next_output(struct client *client, struct client_output *out);
 void client_body_ended(struct client *client, struct client_transaction *transaction);
 
-/* All pieces handed out so far are on the wire: the command buffer is free again. */
+/* All pieces handed out so far are on the wire: the command buffer is free again. May be called
+ * in the midst of a body. */
 void client_sent(struct client *client);
 
-/* Which command's answer is awaited, for the deadline: its stage; `waiting` false: none. */
+/* Which command's answer is awaited, for the deadline: its stage. False: none (idle, or in the
+ * TLS handshake, which has a deadline of its own). BODY: the final reply, but the body is still
+ * being handed out. */
 bool client_waiting(const struct client *client, enum client_stage *stage);
+
+/* The same in words for the log: "MAIL FROM", "end of data" …; "" if nothing is awaited. */
+const char *client_awaiting(const struct client *client);
 
 #endif

@@ -10,18 +10,22 @@
 
 #include "base/bytes.h"
 
-#define REPLY_TEXT_MAX  1024        /* bytes kept of a reply's text; lines joined by one space */
-#define REPLY_BYTES_MAX (64 * 1024) /* hostile.md C3: a longer reply ends the connection */
+#define REPLY_TEXT_MAX 1024 /* bytes kept of a reply's text; lines joined by one space */
+/* An endless reply ends the connection; 64 KiB of text and its frame still fit, since a queue id
+ * of that size has been seen behind the 250 of a delivered message. */
+#define REPLY_BYTES_MAX (66 * 1024)
 #define REPLY_LINES_MAX 512
 
 struct reply {
     uint16_t code; /* 200–599; 0 = none */
-    /* RFC 3463, taken from the first line's text where its class agrees with the code; else made
-     * up from the code (C18: the code wins): class 0 = none was given */
+    /* RFC 3463, from the start of the first line's text. The class is always the code's: where
+     * the text says otherwise ("421 5.7.32") the code wins. Class 0 = none was given. */
     uint8_t enhanced_class;
     uint16_t enhanced_subject, enhanced_detail;
     uint16_t text_len;
-    char text[REPLY_TEXT_MAX]; /* after the code; controls and broken UTF-8 stay: escape to show */
+    /* All behind the code, an enhanced code included; controls and broken UTF-8 stay: escape to
+     * show. */
+    char text[REPLY_TEXT_MAX];
 };
 
 static inline bool reply_is_positive(const struct reply *reply)
@@ -45,10 +49,11 @@ static inline struct bytes reply_text(const struct reply *reply)
     return (struct bytes){reply->text, reply->text_len};
 }
 
-/* Fills a reply by hand, for outcomes we decide ourselves. enhanced like "4.4.1". */
+/* Fills a reply by hand, for outcomes we decide ourselves. enhanced like "4.4.1"; text that does
+ * not fit is cut. */
 void reply_make(struct reply *reply, uint16_t code, const char *enhanced, const char *text);
 
-/* "550 5.1.1 text" on one line, at most out's room; for records and patterns. */
+/* "550 5.1.1 text" on one line, cut to out's room; for records and patterns. */
 void reply_print(const struct reply *reply, struct buffer *out);
 
 enum reply_result {
@@ -57,21 +62,29 @@ enum reply_result {
     REPLY_BROKEN,   /* not a reply, or over a cap: close */
 };
 
+#define REPLY_LINE_MAX 512 /* bytes of one line handed to `line`; RFC 5321 4.5.3.1.5 */
+
 struct reply_parser {
     struct reply reply; /* valid at REPLY_COMPLETE until the next feed */
-    /* Each EHLO line of a multi-line reply is wanted by the client core: called per line with its
-     * text when set, before REPLY_COMPLETE. */
+    /* NULL, or called for each line (number from 0) with the start of its text, before
+     * REPLY_COMPLETE: EHLO's lines are wanted one by one. May be set between two replies. */
     void (*line)(void *owner, uint16_t code, uint32_t number, struct bytes text);
     void *owner;
     /* private: */
-    uint32_t bytes, lines, line_len;
-    uint8_t state, separator;
-    char head[4];
-    char line_text[512]; /* start of the current line, for `line` */
+    uint32_t bytes, lines;
+    uint16_t line_len, line_code;
+    uint8_t state, digits;
+    bool final_line, cr_pending, text_begun;
+    char line_text[REPLY_LINE_MAX];
 };
 
 void reply_parser_init(struct reply_parser *parser);
+
+/* *consumed <= len is set in every case. */
 enum reply_result reply_parser_feed(struct reply_parser *parser, const void *data, size_t len,
                                     size_t *consumed);
+
+/* Between two replies: no byte of a further one has come. */
+bool reply_parser_at_start(const struct reply_parser *parser);
 
 #endif

@@ -1,0 +1,536 @@
+#include "engine.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "accounting.h"
+#include "arrivals.h"
+#include "base/logger.h"
+#include "callers.h"
+#include "control.h"
+#include "io/io.h"
+#include "policy/config.h"
+#include "schedule.h"
+#include "spool.h"
+#include "vmta/limits.h"
+#include "vmta/registry.h"
+
+#define EX_SOFTWARE_ 70
+#define EX_CONFIG_ 78
+#define MAILBOX_LEN 1024
+#define SEGMENT_BYTES (64u * 1024 * 1024)
+#define LIMITS_MAX 1000000           /* named limits: virtual MTAs, domains */
+#define UPLOAD_BYTES_MAX (256u << 20) /* bodies on their way in, all workers */
+#define RCPTS_MAX 20000000           /* resident at once; memory is what limits before */
+#define DESCRIPTORS_RESERVED 256     /* segments, files, control, resolver */
+
+static struct worker *keeper(struct engine *engine)
+{
+    return &engine->workers[ENGINE_KEEPER];
+}
+
+/* ---- making ---------------------------------------------------------------------------------------- */
+
+static uint32_t count_workers(const struct engine_options *options)
+{
+    uint64_t count = options->workers;
+    if (count == 0) {
+        count = config_global(options->config)->workers;
+    }
+    if (count == 0) { /* auto */
+        long online = sysconf(_SC_NPROCESSORS_ONLN);
+        count = online < 1 ? 1 : (uint64_t)online;
+    }
+    return count > ENGINE_WORKERS_MAX ? ENGINE_WORKERS_MAX : (uint32_t)count;
+}
+
+/* K12: as many descriptors as the system lets us have; what the configuration wants beyond is cut,
+ * and said. */
+static uint64_t raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {
+        return 1024;
+    }
+    if (limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+        getrlimit(RLIMIT_NOFILE, &limit);
+    }
+    return limit.rlim_cur;
+}
+
+static uint64_t cut_to_descriptors(const char *directive, uint64_t wanted, uint64_t available)
+{
+    if (wanted <= available || wanted == UINT64_MAX) {
+        return wanted < available ? wanted : available;
+    }
+    LOG_WARNING("%s %" PRIu64 " needs more descriptors than this process may have: cut to %" PRIu64
+                " (raise LimitNOFILE)",
+                directive, wanted, available);
+    return available;
+}
+
+static void set_total_limits(struct engine *engine, uint64_t descriptors)
+{
+    uint64_t available =
+        descriptors > 2 * DESCRIPTORS_RESERVED ? descriptors - DESCRIPTORS_RESERVED : descriptors / 2;
+    uint64_t out = cut_to_descriptors("total-max-smtp-out",
+                                      config_global(engine->config)->total_max_smtp_out, available);
+    struct limit *total = limits_entry(engine->limits, LIMIT_TOTAL, BYTES("smtp-out"));
+    struct limit_wakes wakes = {0};
+    limit_set_max(total, out, &wakes);
+}
+
+struct engine *engine_create(const struct engine_options *options, struct error *error)
+{
+    struct engine *engine = calloc(1, sizeof *engine);
+    if (engine == NULL) {
+        error_set(error, EX_SOFTWARE_, "out of memory");
+        return NULL;
+    }
+    engine->options = *options;
+    engine->config = options->config;
+    engine->worker_count = count_workers(options);
+    uint32_t mailbox_len = options->mailbox_len == 0 ? MAILBOX_LEN : options->mailbox_len;
+    engine->mailboxes = mailboxes_create(engine->worker_count, mailbox_len);
+    engine->limits = limits_create(LIMITS_MAX);
+    engine->callers = callers_create(ENGINE_SESSIONS_MAX);
+    bool alone = engine->worker_count == 1;
+    if (!alone) {
+        engine->registry =
+            registry_create(engine->worker_count, ENGINE_KEEPER, SCHEDULE_SITES_MAX);
+    }
+    if (engine->mailboxes == NULL || engine->limits == NULL || engine->callers == NULL ||
+        (!alone && engine->registry == NULL)) {
+        error_set(error, EX_SOFTWARE_, "out of memory");
+        engine->config = NULL; /* still the caller's */
+        engine_destroy(engine);
+        return NULL;
+    }
+    set_total_limits(engine, raise_descriptor_limit());
+    atomic_store(&engine->running, true);
+    return engine;
+}
+
+/* ---- start ------------------------------------------------------------------------------------------ */
+
+int engine_open_spool(struct engine *engine, struct error *error)
+{
+    const struct global_settings *global = config_global(engine->config);
+    size_t count;
+    const struct config_spool *spools = config_spools(engine->config, &count);
+    if (count == 0) {
+        return error_set(error, EX_CONFIG_, "no spool: name a directory with 'spool DIRECTORY'");
+    }
+    uint64_t segment_bytes =
+        engine->options.segment_bytes == 0 ? SEGMENT_BYTES : engine->options.segment_bytes;
+    engine->spool = spool_open(keeper(engine)->io,
+                               &(struct spool_options){
+                                   .directory = spools[0].directory.data,
+                                   .segment_bytes = segment_bytes,
+                                   .max_bytes = global->spool_max_bytes,
+                                   .min_free_bytes = spools[0].settings.min_free_bytes,
+                                   .max_recipients = RCPTS_MAX,
+                                   .upload_bytes_max = UPLOAD_BYTES_MAX,
+                                   .journal_sync_ms = (uint32_t)global->journal_sync_ms,
+                                   .sync = global->spool_sync,
+                                   .workers = engine->worker_count,
+                                   .keeper = ENGINE_KEEPER,
+                                   .mailboxes = engine->mailboxes,
+                               },
+                               error);
+    return engine->spool == NULL ? -1 : 0;
+}
+
+static void on_state(void *owner, struct bytes key, struct bytes value)
+{
+    struct engine *engine = owner;
+    struct bytes prefix = BYTES("pause:");
+    (void)value;
+    if (!bytes_starts_with(key, prefix)) {
+        return;
+    }
+    char *pattern = bytes_to_string(bytes_slice(key, prefix.len, key.len));
+    for (uint32_t i = 0; pattern != NULL && i < engine->worker_count; i++) {
+        schedule_pause(engine->schedulers[i], pattern); /* before the workers run */
+    }
+    free(pattern);
+}
+
+int engine_restore(struct engine *engine, struct error *error)
+{
+    engine->arrivals = arrivals_create(&(struct arrivals_options){
+        .io = keeper(engine)->io,
+        .spool = engine->spool,
+        .mailboxes = engine->mailboxes,
+        .registry = engine->registry,
+        .schedulers = engine->schedulers,
+        .keeper = ENGINE_KEEPER,
+        .workers = engine->worker_count,
+    });
+    if (engine->arrivals == NULL) {
+        return error_set(error, EX_SOFTWARE_, "out of memory");
+    }
+    engine->accounting =
+        accounting_create(&(struct accounting_options){.io = keeper(engine)->io,
+                                                       .spool = engine->spool,
+                                                       .config = engine->config,
+                                                       .worker = ENGINE_KEEPER},
+                          error);
+    if (engine->accounting == NULL) {
+        return -1;
+    }
+    arrivals_record_received(engine->arrivals, accounting_wants_received(engine->accounting));
+    spool_on_arrival(engine->spool, arrivals_take, engine->arrivals);
+    spool_each_state(engine->spool, on_state, engine);
+    spool_each_message(engine->spool, arrivals_take_found, engine->arrivals);
+    engine->restored = true;
+    return 0;
+}
+
+static void set_state(struct engine *engine, enum engine_state state)
+{
+    engine->state = state;
+    if (engine->options.state_changed != NULL) {
+        engine->options.state_changed(engine->options.owner, state);
+    }
+}
+
+int engine_started(struct engine *engine, struct error *error)
+{
+    engine->started_ms = io_now_ms(keeper(engine)->io);
+    engine->started_wall_ms = io_wall_ms(keeper(engine)->io);
+    engine->control = control_create(engine, error);
+    if (engine->control == NULL) {
+        return -1;
+    }
+    set_state(engine, ENGINE_RUNNING);
+    LOG_INFO("posthaste %s: %u worker%s, %s", POSTHASTE_VERSION, engine->worker_count,
+             engine->worker_count == 1 ? "" : "s", io_features(keeper(engine)->io));
+    return 0;
+}
+
+/* ---- orders: one letter to each worker, answered when done ------------------------------------------- */
+
+static void give_orders(struct engine *engine, void (*deliver)(struct letter *letter))
+{
+    assert(engine->orders_out == 0);
+    engine->orders_out = engine->worker_count;
+    for (uint32_t i = 0; i < engine->worker_count; i++) {
+        struct engine_order *order = &engine->orders[i];
+        order->engine = engine;
+        order->worker = &engine->workers[i];
+        order->letter.deliver = deliver;
+        mailbox_post(engine->mailboxes, ENGINE_KEEPER, i, MAILBOX_URGENT, &order->letter);
+    }
+}
+
+static void answer_order(struct engine_order *order, void (*deliver)(struct letter *letter))
+{
+    order->letter.deliver = deliver;
+    mailbox_post(order->engine->mailboxes, order->worker->index, ENGINE_KEEPER, MAILBOX_URGENT,
+                 &order->letter);
+}
+
+static struct engine_order *order_of(struct letter *letter)
+{
+    return CONTAINER_OF(letter, struct engine_order, letter);
+}
+
+/* ---- stop ---------------------------------------------------------------------------------------------- */
+
+static void on_settled(void *owner)
+{
+    struct engine *engine = owner;
+    set_state(engine, ENGINE_STOPPED);
+    atomic_store(&engine->running, false);
+    for (uint32_t i = 0; i < engine->worker_count; i++) {
+        io_wake(engine->workers[i].io);
+    }
+}
+
+static void on_control_stopped(void *owner)
+{
+    struct engine *engine = owner;
+    spool_stop(engine->spool, on_settled, engine); /* the positions that accounting wrote last */
+}
+
+static void on_accounting_stopped(void *owner)
+{
+    struct engine *engine = owner;
+    control_stop(engine->control, on_control_stopped, engine);
+}
+
+static void on_spool_settled(void *owner)
+{
+    struct engine *engine = owner;
+    accounting_stop(engine->accounting, on_accounting_stopped, engine);
+}
+
+static void on_drained(struct letter *letter)
+{
+    struct engine *engine = order_of(letter)->engine;
+    if (--engine->orders_out == 0) {
+        spool_stop(engine->spool, on_spool_settled, engine);
+    }
+}
+
+/* On each worker, until nothing of it is left: the time is up for all at once. */
+static void on_drain_poll(struct timer *timer)
+{
+    struct engine_order *order = CONTAINER_OF(timer, struct engine_order, poll);
+    struct worker *worker = order->worker;
+    uint64_t now_ms = io_now_ms(worker->io);
+    if (!worker->aborted && (worker_drained(worker) || now_ms >= order->until_ms ||
+                             atomic_load(&order->engine->stop_now_wanted))) {
+        worker_abort(worker);
+    }
+    if (worker_gone(worker)) {
+        answer_order(order, on_drained);
+        return;
+    }
+    timer_start(io_timers(worker->io), &order->poll, now_ms + 10);
+}
+
+static void on_drain(struct letter *letter)
+{
+    struct engine_order *order = order_of(letter);
+    struct worker *worker = order->worker;
+    worker_drain(worker);
+    order->until_ms =
+        io_now_ms(worker->io) + config_global(worker->config)->shutdown_timeout_ms;
+    timer_init(&order->poll, on_drain_poll);
+    timer_start(io_timers(worker->io), &order->poll, 0);
+}
+
+void engine_drain(struct engine *engine)
+{
+    if (engine->state != ENGINE_RUNNING || engine->orders_out > 0) {
+        return;
+    }
+    LOG_INFO("stopping: no more mail is taken, what is on the wire may end");
+    set_state(engine, ENGINE_DRAINING);
+    give_orders(engine, on_drain);
+}
+
+/* ---- reload --------------------------------------------------------------------------------------------- */
+
+static void on_reloaded(struct letter *letter)
+{
+    struct engine *engine = order_of(letter)->engine;
+    if (--engine->orders_out == 0) {
+        config_free(engine->old_config);
+        engine->old_config = NULL;
+        LOG_INFO("configuration reloaded");
+    }
+}
+
+static void on_reload_settled(struct letter *letter)
+{
+    /* A turn later: sessions may use what the old one gave them until then. */
+    answer_order(order_of(letter), on_reloaded);
+}
+
+static void on_reload(struct letter *letter)
+{
+    struct engine_order *order = order_of(letter);
+    worker_reload(order->worker, order->engine->config);
+    letter->deliver = on_reload_settled;
+    mailbox_post(order->engine->mailboxes, order->worker->index, order->worker->index,
+                 MAILBOX_URGENT, letter);
+}
+
+int engine_reload(struct engine *engine, struct error *error)
+{
+    if (engine->options.load == NULL || engine->state != ENGINE_RUNNING ||
+        engine->orders_out > 0) {
+        return error_set(error, 75, "busy: another reload or a stop is under way, try again");
+    }
+    struct config *config = engine->options.load(engine->options.owner, error);
+    if (config == NULL) {
+        LOG_ERROR("reload refused, the old configuration stays in force: %s", error->text);
+        return -1;
+    }
+    engine->old_config = engine->config;
+    engine->config = config;
+    set_total_limits(engine, raise_descriptor_limit());
+    accounting_reload(engine->accounting, config);
+    arrivals_record_received(engine->arrivals, accounting_wants_received(engine->accounting));
+    give_orders(engine, on_reload);
+    return 0;
+}
+
+/* ---- wishes from signals ------------------------------------------------------------------------------------ */
+
+void engine_want_stop(struct engine *engine)
+{
+    if (atomic_exchange(&engine->stop_wanted, true)) {
+        atomic_store(&engine->stop_now_wanted, true);
+    }
+    io_wake(keeper(engine)->io);
+}
+
+void engine_want_reload(struct engine *engine)
+{
+    atomic_store(&engine->reload_wanted, true);
+    io_wake(keeper(engine)->io);
+}
+
+void engine_want_reopen(struct engine *engine)
+{
+    atomic_store(&engine->reopen_wanted, true);
+    io_wake(keeper(engine)->io);
+}
+
+void engine_poll(struct engine *engine)
+{
+    if (engine->state != ENGINE_RUNNING) {
+        return;
+    }
+    if (atomic_exchange(&engine->reload_wanted, false)) {
+        struct error error = {0};
+        engine_reload(engine, &error); /* logs what is wrong */
+    }
+    if (atomic_exchange(&engine->reopen_wanted, false)) {
+        logger_reopen();
+        accounting_rotate(engine->accounting);
+    }
+    if (atomic_load(&engine->stop_wanted)) {
+        engine_drain(engine);
+    }
+}
+
+/* ---- admission ---------------------------------------------------------------------------------------------- */
+
+bool engine_admits(struct engine *engine, const struct config *config, struct bytes vmta,
+                   uint32_t rcpt_count)
+{
+    const struct config_vmta *settings = config_vmta(config, vmta);
+    if (settings == NULL) {
+        return true; /* the session has refused it by its own rule */
+    }
+    uint64_t max = settings->settings.max_queued_recipients;
+    if (max != UINT64_MAX && max != 0) {
+        struct limit *rcpts = limits_entry(engine->limits, LIMIT_RECIPIENTS, settings->name);
+        if (rcpts != NULL && limit_used(rcpts) + rcpt_count > max) {
+            return false;
+        }
+    }
+    uint64_t share = settings->settings.spool_share_percent;
+    if (share >= 100) {
+        return true;
+    }
+    struct spool_status status;
+    spool_status(engine->spool, &status);
+    struct limit *bytes = limits_entry(engine->limits, LIMIT_MEMORY, settings->name);
+    return bytes == NULL || limit_used(bytes) < status.bytes_max / 100 * share;
+}
+
+/* ---- running with threads --------------------------------------------------------------------------------------- */
+
+struct run {
+    struct engine *engine;
+    pthread_barrier_t barrier;
+    atomic_bool failed;
+    pthread_mutex_t mutex;
+    struct error *error; /* the first one */
+};
+
+struct run_thread {
+    struct run *run;
+    uint32_t index;
+    pthread_t thread;
+};
+
+static void note_failure(struct run *run, const struct error *error)
+{
+    pthread_mutex_lock(&run->mutex);
+    if (!atomic_exchange(&run->failed, true)) {
+        *run->error = *error;
+    }
+    pthread_mutex_unlock(&run->mutex);
+}
+
+/* One phase on this thread, then everybody waits for everybody. False: somebody failed. */
+static bool phase(struct run *run, int result, const struct error *error)
+{
+    if (result < 0) {
+        note_failure(run, error);
+    }
+    pthread_barrier_wait(&run->barrier);
+    return !atomic_load(&run->failed);
+}
+
+static bool start_worker(struct run *run, struct worker *worker, uint32_t index)
+{
+    struct engine *engine = run->engine;
+    struct error error = {0};
+    bool is_keeper = index == ENGINE_KEEPER;
+    return phase(run, worker_create(worker, engine, index, &error), &error) &&
+           phase(run, is_keeper ? engine_open_spool(engine, &error) : 0, &error) &&
+           phase(run, worker_prepare(worker, &error), &error) &&
+           phase(run, is_keeper ? engine_restore(engine, &error) : 0, &error) &&
+           phase(run, worker_start(worker, &error), &error) &&
+           phase(run, is_keeper ? engine_started(engine, &error) : 0, &error);
+}
+
+static void *run_worker(void *argument)
+{
+    struct run_thread *thread = argument;
+    struct engine *engine = thread->run->engine;
+    struct worker *worker = &engine->workers[thread->index];
+    if (start_worker(thread->run, worker, thread->index)) {
+        while (atomic_load(&engine->running)) {
+            worker_turn(worker);
+        }
+    }
+    return NULL;
+}
+
+int engine_run(struct engine *engine, struct error *error)
+{
+    struct run run = {.engine = engine, .error = error, .mutex = PTHREAD_MUTEX_INITIALIZER};
+    struct run_thread threads[ENGINE_WORKERS_MAX];
+    pthread_barrier_init(&run.barrier, NULL, engine->worker_count);
+    for (uint32_t i = 0; i < engine->worker_count; i++) {
+        threads[i] = (struct run_thread){.run = &run, .index = i};
+        int result = pthread_create(&threads[i].thread, NULL, run_worker, &threads[i]);
+        assert(result == 0);
+    }
+    for (uint32_t i = 0; i < engine->worker_count; i++) {
+        pthread_join(threads[i].thread, NULL);
+    }
+    pthread_barrier_destroy(&run.barrier);
+    return atomic_load(&run.failed) ? error->code : 0;
+}
+
+void engine_destroy(struct engine *engine)
+{
+    if (engine == NULL) {
+        return;
+    }
+    control_destroy(engine->control);
+    accounting_destroy(engine->accounting);
+    for (uint32_t i = 0; i < engine->worker_count; i++) {
+        worker_destroy(&engine->workers[i]);
+    }
+    arrivals_destroy(engine->arrivals);
+    spool_close(engine->spool);
+    for (uint32_t i = 0; i < engine->worker_count; i++) {
+        io_destroy(engine->workers[i].io);
+    }
+    callers_destroy(engine->callers);
+    registry_destroy(engine->registry);
+    limits_destroy(engine->limits);
+    mailboxes_destroy(engine->mailboxes);
+    config_free(engine->config);
+    config_free(engine->old_config);
+    free(engine);
+}
