@@ -166,6 +166,13 @@ void ring_send(struct ring *ring, struct ring_op *op, int fd, const void *data, 
     lend(entry, op, fd, OP_ONCE);
 }
 
+void ring_sendmsg(struct ring *ring, struct ring_op *op, int fd, const struct msghdr *message)
+{
+    struct io_uring_sqe *entry = next_entry(ring);
+    io_uring_prep_sendmsg(entry, fd, message, MSG_WAITALL | MSG_NOSIGNAL);
+    lend(entry, op, fd, OP_ONCE);
+}
+
 void ring_sendmsg_silent(struct ring *ring, struct ring_op *op, int fd,
                          const struct msghdr *message)
 {

@@ -58,7 +58,10 @@ void ring_recv(struct ring *ring, struct ring_op *op, int fd);
 /* Everything is sent or it is an error (MSG_WAITALL). `data` stays valid until done. */
 void ring_send(struct ring *ring, struct ring_op *op, int fd, const void *data, size_t len);
 
-/* The same for a vector, without a call of done where all went well: the caller learns it from
+/* The same for a vector; `message` and all it names stay valid until done. */
+void ring_sendmsg(struct ring *ring, struct ring_op *op, int fd, const struct msghdr *message);
+
+/* The same without a call of done where all went well: the caller learns it from
  * the peer's answer. The op is not busy and must outlive the socket; done runs on errors. */
 void ring_sendmsg_silent(struct ring *ring, struct ring_op *op, int fd,
                          const struct msghdr *message);

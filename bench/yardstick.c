@@ -29,7 +29,10 @@
 #define HEADER_MAX      512
 #define SEQUENCE_DIGITS 10
 
-#define ENVELOPE        "MAIL FROM:<sender@yardstick.test>\r\nRCPT TO:<recipient@sink.test>\r\nDATA\r\n"
+#define ENVELOPE                                                                                   \
+    "MAIL FROM:<sender@yardstick.test>\r\n"                                                        \
+    "RCPT TO:<recipient@sink.test>\r\n"                                                            \
+    "DATA\r\n"
 
 /* What a connection waits for, in the order of the wire. */
 enum awaited {
