@@ -212,7 +212,7 @@ static void deliver_ready(struct io *io)
     list_splice_back(&batch, &io->ready);
     while (!list_empty(&batch)) {
         struct sim_op *op = take_ready(&batch, io->sim);
-        io->activity++;
+        io->delivered = true;
         op->deliver(op);
     }
 }
@@ -247,16 +247,13 @@ int io_run(struct io *io, uint64_t until_ms)
         assert(io->sim->running == io);
     }
     io->until_ms = until_ms;
-    if (io->woken) {
-        io->woken = false;
-        io->activity++;
-    }
+    io->delivered = io->woken;
+    io->woken = false;
     read_clocks(io);
     deliver_ready(io);
-    if (timers_next_ms(&io->timers) <= io->now_ms) {
-        io->activity++;
-    }
+    io->delivered = io->delivered || timers_next_ms(&io->timers) <= io->now_ms;
     timers_run(&io->timers, io->now_ms);
+    io->activity_seen = io->activity;
     return 0;
 }
 

@@ -84,9 +84,13 @@ struct io {
     void *owner;
     struct sim_event turn_event;
     uint64_t turn_due_us;   /* of turn_event while queued */
-    uint64_t activity;      /* submissions, deliveries, wake-ups: does not stand still */
-    uint64_t activity_seen; /* as of the last turn */
-    uint32_t quiet_turns;   /* in a row, with nothing done */
+    uint64_t activity;      /* submissions, wake-ups: does not stand still */
+    uint64_t activity_seen; /* as io_run returned */
+    bool delivered;         /* by the last io_run: it would not have slept */
+    /* Put off from the end of the last turn, where the real loop would still be asleep. */
+    void (*before_turn)(void *owner, uint32_t index);
+    void *before_owner;
+    uint32_t before_index;
     uint64_t turns_awake;
 };
 
