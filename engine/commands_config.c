@@ -49,8 +49,7 @@ static void put_message(struct json_writer *writer, const struct config_message 
     json_put_string(writer, "file", bytes_from_string(message->file));
     json_put_u64(writer, "line", message->line);
     json_put_u64(writer, "column", message->column);
-    json_put_string(writer, "severity",
-                    bytes_from_string(message->warning ? "warning" : "error"));
+    json_put_string(writer, "severity", bytes_from_string(message->warning ? "warning" : "error"));
     json_put_string(writer, "text", bytes_from_string(message->text));
     json_end_object(writer);
 }
@@ -101,15 +100,14 @@ int command_check(const struct command_line *line)
     }
     bool bad = config == NULL || (strict && report.warnings > 0);
     if (!line->json) {
-        printf("%s: %zu errors, %zu warnings\n", line->config_path, report.errors,
-               report.warnings);
+        printf("%s: %zu errors, %zu warnings\n", line->config_path, report.errors, report.warnings);
     }
     config_report_deinit(&report);
     config_free(config);
     return bad ? EXIT_CONFIG : EXIT_OK;
 }
 
-/* ---- explain -------------------------------------------------------------------------------- */
+/* ---- explain ---- */
 
 static void print_setting(void *to, const struct explain_line *line)
 {
