@@ -65,14 +65,14 @@ void arrivals_record_received(struct arrivals *arrivals, bool wanted)
     arrivals->record_received = wanted;
 }
 
-static void send(struct handover *handover);
+static void send_batch(struct handover *handover);
 
 static void on_home(struct letter *letter)
 {
     struct handover *handover = CONTAINER_OF(letter, struct handover, letter);
     handover->away = false;
     if (!list_empty(&handover->waiting)) {
-        send(handover);
+        send_batch(handover);
     }
 }
 
@@ -90,7 +90,7 @@ static void on_handover(struct letter *letter)
     mailbox_post(arrivals->mailboxes, handover->to, arrivals->keeper, MAILBOX_URGENT, letter);
 }
 
-static void send(struct handover *handover)
+static void send_batch(struct handover *handover)
 {
     struct arrivals *arrivals = handover->arrivals;
     list_splice_back(&handover->batch, &handover->waiting);
@@ -138,7 +138,7 @@ static void route_all(struct arrivals *arrivals, struct message *message)
     for (uint32_t i = 0; i < arrivals->workers; i++) {
         struct handover *handover = &arrivals->handovers[i];
         if (!handover->away && !list_empty(&handover->waiting)) {
-            send(handover);
+            send_batch(handover);
         }
     }
 }

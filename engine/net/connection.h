@@ -26,7 +26,7 @@ struct connection_events {
     /* The one send in flight is with the kernel; its iov and memory are the owner's again. Does not
      * come for a send that failed: `lost` does, when what the peer had said before was read. */
     void (*sent)(struct connection *connection);
-    /* After connection_start_tls: 0, or -EPROTO, -ETIMEDOUT, -ECONNRESET … (tls_failure says why);
+    /* After connection_start_tls: 0, or -EPROTO, -ETIMEDOUT, -ECONNRESET (tls_failure says why);
      * then only connection_close may follow. */
     void (*secured)(struct connection *connection, int result);
     /* The peer closed its side (0; in TLS with or without close_notify) or the connection failed

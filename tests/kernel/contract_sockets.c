@@ -362,13 +362,14 @@ struct player {
     struct io *io;
     struct iovec piece;
     char ball;
+    bool stopping; /* a ball may come before the cancel does */
     int fd, rounds;
 };
 
 static void on_ball(struct io_op *op, int result)
 {
     struct player *player = CONTAINER_OF(op, struct player, recv);
-    if (result != 1) {
+    if (result != 1 || player->stopping) {
         return;
     }
     player->rounds++;
@@ -398,6 +399,7 @@ void contract_an_op_may_be_submitted_again_from_its_own_done(struct contract *co
     player_init(contract, &far, pair.far);
     io_send(contract->io, &near.send, pair.near, &near.piece, 1);
     RUN_UNTIL(near.rounds >= ROUNDS);
+    near.stopping = far.stopping = true;
     io_cancel(contract->io, &near.recv);
     io_cancel(contract->io, &far.recv);
     RUN_UNTIL(!io_busy(&near.recv) && !io_busy(&near.send));

@@ -1,0 +1,86 @@
+/* SMTP sessions: injecting clients served over io, their messages handed to the spool.
+ *
+ * One `struct sessions` per worker holds all of them; it is used on that worker's thread only.
+ * Knows no workers, no queues and nothing of the engine above: what it cannot know (which virtual
+ * MTAs there are, whether one may take more) it asks by the callbacks of its options. Speaks SMTP
+ * through smtp/server.h. An idle session holds about 1 KiB and no buffer; a session in a
+ * transaction holds one `reception` besides, from a pool sized at creation. */
+#ifndef ENGINE_SESSION_H
+#define ENGINE_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/address.h"
+#include "base/bytes.h"
+#include "base/list.h"
+
+struct callers;
+struct config;
+struct io;
+struct sessions;
+struct spool;
+
+/* Everything named here outlives the sessions; pointers are borrowed. */
+struct sessions_options {
+    struct io *io;
+    uint32_t worker; /* index, as the spool counts them */
+    struct spool *spool;
+    struct callers *callers;       /* shared by all workers */
+    uint32_t sessions_max;         /* of this worker; what comes beyond gets 421 4.7.0 */
+    uint32_t receive_buffer_bytes; /* the most that one io_recv hands over */
+
+    /* Callbacks; `owner` is handed back. None may call into sessions again. */
+    void *owner;
+    /* The policy in force now. Asked at connect and before each command group: a reload reaches
+     * a session between two transactions. What it points to must stay until this worker has run
+     * one turn of its loop with the new one. */
+    const struct config *(*config)(void *owner);
+    /* Is there a virtual MTA or pool of this name? *canonical: the name to put in the envelope;
+     * valid until the callback's next call. */
+    bool (*vmta_known)(void *owner, struct bytes name, struct bytes *canonical);
+    /* May this virtual MTA take rcpt_count recipients more (max-queued-recipients, spool-share)?
+     * False: 452 4.2.2. A question, not a booking. */
+    bool (*admit)(void *owner, struct bytes vmta, uint32_t rcpt_count);
+};
+
+/* NULL: no memory. */
+struct sessions *sessions_create(const struct sessions_options *options);
+
+/* A connection just accepted; the descriptor is the session's from here on, also where there is
+ * no room for it (it is told so and closed). `local`: where it came in. source_name: the source
+ * that the listener names, NULL: by the peer's address; must outlive the sessions. */
+void sessions_accept(struct sessions *sessions, int fd, const struct address *local,
+                     const char *source_name);
+
+/* From now on: transactions that are under way are finished, every other command and every new
+ * connection gets 421 4.3.2. `drained` (may be NULL) is called once, when no transaction is left;
+ * never inside this call. */
+void sessions_drain(struct sessions *sessions, void (*drained)(void *owner));
+
+/* Closes every session at once (421 4.3.2 where one waits for a command); a message whose commit
+ * is with the spool stands. `stopped` is called once, when every operation is home and every
+ * upload was released; never inside this call. */
+void sessions_stop(struct sessions *sessions, void (*stopped)(void *owner));
+
+/* After `stopped`, or where nothing was ever accepted. NULL is accepted. */
+void sessions_destroy(struct sessions *sessions);
+
+/* Told whenever a session has ended and its descriptor is free. */
+struct sessions_ended_hook {
+    void (*ended)(struct sessions_ended_hook *hook);
+    /* private: */
+    struct list_node node;
+};
+void sessions_hook_ended(struct sessions *sessions, struct sessions_ended_hook *hook);
+void sessions_unhook_ended(struct sessions *sessions, struct sessions_ended_hook *hook);
+
+/* Counters since creation, and what is there now. */
+struct sessions_status {
+    uint64_t connections, refused, messages, recipients, bytes;
+    uint64_t messages_refused, timeouts, protocol_errors;
+    uint32_t open, transactions;
+};
+void sessions_status(const struct sessions *sessions, struct sessions_status *out);
+
+#endif
