@@ -11,9 +11,9 @@
 #include "io/io.h"
 #include "policy/domain.h"
 
-#define ROUTE_LIFE_MIN_MS 30000   /* a route is asked for again after its TTL, at least so long */
+#define ROUTE_LIFE_MIN_MS 30000 /* a route is asked for again after its TTL, at least so long */
 #define ROUTE_LIFE_MAX_MS 3600000
-#define LOOKUP_MX_MAX 4           /* `lookup-mx:` entries of one smtp-hosts */
+#define LOOKUP_MX_MAX     4 /* `lookup-mx:` entries of one smtp-hosts */
 
 struct resolver {
     struct io *io;
@@ -24,9 +24,9 @@ struct resolver {
 struct candidate {
     char name[DNS_NAME_MAX];
     uint16_t preference, port;
-    bool from_mx;             /* prohibited-hosts applies */
+    bool from_mx; /* prohibited-hosts applies */
     bool asked;
-    struct address literal;   /* family ADDRESS_NONE: look it up */
+    struct address literal; /* family ADDRESS_NONE: look it up */
     struct dns_query query;
     struct resolve_work *work;
 };
@@ -34,7 +34,7 @@ struct candidate {
 struct mx_question {
     struct dns_query query;
     struct resolve_work *work;
-    uint16_t preference;      /* of the smtp-hosts entry it comes from */
+    uint16_t preference; /* of the smtp-hosts entry it comes from */
     bool asked;
 };
 
@@ -71,7 +71,7 @@ void route_unref(struct route *route)
     }
 }
 
-/* ---- candidates -------------------------------------------------------------------------------- */
+/* ---- candidates ---- */
 
 static struct candidate *add_candidate(struct resolve_work *work, struct bytes name,
                                        uint32_t preference, uint16_t port, bool from_mx)
@@ -161,7 +161,7 @@ static void take_mx_answer(struct mx_question *question)
     }
 }
 
-/* ---- the answer --------------------------------------------------------------------------------- */
+/* ---- the answer ---- */
 
 static void finish(struct resolve_work *work, struct route *route)
 {
@@ -317,7 +317,7 @@ static void build(struct resolve_work *work)
     finish(work, route);
 }
 
-/* ---- the two rounds -------------------------------------------------------------------------------- */
+/* ---- the two rounds ---- */
 
 static void note_ttl(struct resolve_work *work, const struct dns_query *query)
 {
@@ -365,8 +365,8 @@ static void ask_addresses(struct resolve_work *work)
             candidate->query.done = on_addresses;
             candidate->asked = true;
             work->outstanding++;
-            dns_lookup_addresses(request->resolver->options.dns, &candidate->query,
-                                 candidate->name, request->ipv4, request->ipv6);
+            dns_lookup_addresses(request->resolver->options.dns, &candidate->query, candidate->name,
+                                 request->ipv4, request->ipv6);
         }
     }
     if (work->outstanding == 0) {
@@ -447,9 +447,8 @@ static void take_smtp_hosts(struct resolve_work *work)
         bool literal = host->address.family != ADDRESS_NONE;
         struct bytes name =
             literal ? bytes_from_string(address_text(&host->address, text)) : host->name;
-        struct candidate *candidate =
-            add_candidate(work, name, host->preference,
-                          host->port == 0 ? default_port(work) : host->port, false);
+        struct candidate *candidate = add_candidate(
+            work, name, host->preference, host->port == 0 ? default_port(work) : host->port, false);
         if (candidate != NULL) {
             candidate->literal = host->address;
         }
@@ -463,8 +462,8 @@ static bool take_literal_domain(struct resolve_work *work)
         !address_parse(bytes_from_string(work->request->domain), &address)) {
         return false;
     }
-    struct candidate *candidate = add_candidate(
-        work, bytes_from_string(work->request->domain), 0, default_port(work), true);
+    struct candidate *candidate =
+        add_candidate(work, bytes_from_string(work->request->domain), 0, default_port(work), true);
     candidate->literal = address;
     return true;
 }
@@ -489,9 +488,8 @@ static void on_turn(struct timer *timer)
     }
 }
 
-void resolve_domain(struct resolver *resolver, struct resolve_request *request,
-                    const char *domain, const struct domain_settings *settings, bool ipv4,
-                    bool ipv6)
+void resolve_domain(struct resolver *resolver, struct resolve_request *request, const char *domain,
+                    const struct domain_settings *settings, bool ipv4, bool ipv6)
 {
     request->resolver = resolver;
     request->settings = settings;

@@ -14,11 +14,11 @@
 #include "base/map.h"
 #include "net/dns_answer.h"
 
-#define WATCHES_MAX 256       /* sockets of the resolver library at once */
-#define LOOKUPS_MAX 20000     /* questions on their way */
-#define CACHE_MAX 50000
-#define TTL_MAX_S 86400
-#define NEGATIVE_TTL_S 60     /* where the answer names none */
+#define WATCHES_MAX        256   /* sockets of the resolver library at once */
+#define LOOKUPS_MAX        20000 /* questions on their way */
+#define CACHE_MAX          50000
+#define TTL_MAX_S          86400
+#define NEGATIVE_TTL_S     60 /* where the answer names none */
 #define NEGATIVE_TTL_MAX_S 300
 
 struct watch {
@@ -77,7 +77,7 @@ static uint64_t key_hash(const struct name_key *key)
     return bytes_hash_nocase(bytes_from_string(key->name)) * 31 + (uint64_t)key->type;
 }
 
-/* ---- driving the library -------------------------------------------------------------------------- */
+/* ---- driving the library ---- */
 
 static void start_timer(struct dns *dns)
 {
@@ -117,8 +117,7 @@ static void on_ready(struct io_op *op, int result)
     bool writable = (events & POLLOUT) != 0;
     int fd = watch->fd;
     /* `watch` may be closed inside; it is dropped only when its operation is home. */
-    ares_process_fd(dns->channel, readable ? fd : ARES_SOCKET_BAD,
-                    writable ? fd : ARES_SOCKET_BAD);
+    ares_process_fd(dns->channel, readable ? fd : ARES_SOCKET_BAD, writable ? fd : ARES_SOCKET_BAD);
     if (watch->events == 0) {
         drop_watch(watch);
     } else {
@@ -167,7 +166,7 @@ static void on_socket_state(void *owner, ares_socket_t fd, int readable, int wri
     }
 }
 
-/* ---- the cache ---------------------------------------------------------------------------------------- */
+/* ---- the cache ---- */
 
 static bool same_cached(const struct map_entry *entry, const void *key)
 {
@@ -250,8 +249,7 @@ static void keep(struct dns *dns, const struct name_key *key, enum dns_status st
     cached->status = status;
     cached->is_alias = answer->is_alias;
     cached->expires_ms = io_now_ms(dns->io) + keep_ms(status, answer);
-    if (!copy_records(cached, answer) ||
-        !map_insert(&dns->cache, key_hash(key), &cached->entry)) {
+    if (!copy_records(cached, answer) || !map_insert(&dns->cache, key_hash(key), &cached->entry)) {
         free(cached->mx);
         free(cached->addresses);
         free(cached);
@@ -263,7 +261,7 @@ static void keep(struct dns *dns, const struct name_key *key, enum dns_status st
     }
 }
 
-/* ---- into a query ----------------------------------------------------------------------------------------- */
+/* ---- into a query ---- */
 
 /* A before AAAA or after: a good answer beats none, "try later" beats "there is none". */
 static void merge_status(struct dns_query *query, enum dns_status status)
@@ -278,8 +276,7 @@ static void merge_status(struct dns_query *query, enum dns_status status)
     query->state = 1;
 }
 
-static void add_addresses(struct dns_query *query, const struct address *addresses,
-                          uint32_t count)
+static void add_addresses(struct dns_query *query, const struct address *addresses, uint32_t count)
 {
     uint32_t room = DNS_ADDRESSES_MAX - query->address_count;
     count = count < room ? count : room;
@@ -342,7 +339,7 @@ static void give_cached(struct dns *dns, struct dns_query *query, const struct c
          cached->mx_count, cached->addresses, cached->address_count);
 }
 
-/* ---- lookups ---------------------------------------------------------------------------------------------- */
+/* ---- lookups ---- */
 
 static bool same_lookup(const struct map_entry *entry, const void *key)
 {
@@ -374,8 +371,7 @@ static void on_answer(void *owner, int ares_status, int timeouts, unsigned char 
     struct lookup *lookup = owner;
     struct dns *dns = lookup->dns;
     struct dns_answer answer = {0};
-    bool parsed =
-        message != NULL && dns_answer_parse(message, (size_t)len, lookup->type, &answer);
+    bool parsed = message != NULL && dns_answer_parse(message, (size_t)len, lookup->type, &answer);
     enum dns_status status = status_of(ares_status, parsed);
     if (status == DNS_OK && !has_records(&answer)) {
         status = DNS_NO_DATA; /* a CNAME without what it points to */
@@ -447,8 +443,7 @@ static void ask(struct dns_query *query, enum dns_type type)
 static void prepare(struct dns *dns, struct dns_query *query, const char *name)
 {
     void (*done)(struct dns_query *) = query->done;
-    *query = (struct dns_query){.done = done, .dns = dns, .ttl_s = TTL_MAX_S,
-                                .status = DNS_FAILED};
+    *query = (struct dns_query){.done = done, .dns = dns, .ttl_s = TTL_MAX_S, .status = DNS_FAILED};
     snprintf(query->name, sizeof query->name, "%s", name);
     timer_init(&query->turn, on_turn);
 }
@@ -483,7 +478,7 @@ void dns_query_deinit(struct dns_query *query)
     query->mx_count = query->address_count = 0;
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static int set_servers(struct dns *dns, const struct dns_options *options)
 {
@@ -548,8 +543,8 @@ uint32_t dns_clear(struct dns *dns, const char *name)
     for (struct list_node *node = list_first(&dns->cache_order); node != NULL; node = next) {
         next = list_next(&dns->cache_order, node);
         struct cached *cached = CONTAINER_OF(node, struct cached, node);
-        if (strcmp(name, "*") == 0 || bytes_equal_nocase(bytes_from_string(cached->name),
-                                                         bytes_from_string(name))) {
+        if (strcmp(name, "*") == 0 ||
+            bytes_equal_nocase(bytes_from_string(cached->name), bytes_from_string(name))) {
             forget(dns, cached);
             count++;
         }

@@ -14,9 +14,9 @@
 #include "base/list.h"
 #include "io/io.h"
 
-#define DNS_NAME_MAX 256     /* bytes with the terminating NUL */
-#define DNS_MX_MAX 32        /* of a larger set the best preferences are kept */
-#define DNS_ADDRESSES_MAX 32 /* per host, both families together */
+#define DNS_NAME_MAX      256 /* bytes with the terminating NUL */
+#define DNS_MX_MAX        32  /* of a larger set the best preferences are kept */
+#define DNS_ADDRESSES_MAX 32  /* per host, both families together */
 
 struct dns;
 
@@ -46,11 +46,11 @@ struct dns_query {
     enum dns_status status;
     uint32_t ttl_s;
     uint32_t mx_count;
-    struct dns_mx *mx;             /* dns_mx: owned by the query until dns_query_deinit */
+    struct dns_mx *mx; /* dns_mx: owned by the query until dns_query_deinit */
     uint32_t address_count;
-    struct address *addresses;     /* dns_addresses: likewise; IPv6 first as DNS gave them */
-    bool is_alias;                 /* the name was a CNAME */
-    const char *failure;           /* words for DNS_FAILED */
+    struct address *addresses; /* dns_addresses: likewise; IPv6 first as DNS gave them */
+    bool is_alias;             /* the name was a CNAME */
+    const char *failure;       /* words for DNS_FAILED */
     /* private: */
     struct timer turn;
     struct dns *dns;

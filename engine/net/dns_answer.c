@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HEADER_LEN 12
+#define HEADER_LEN  12
 #define RECORDS_MAX 1000 /* looked at in one answer */
 
 struct reader {

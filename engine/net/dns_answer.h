@@ -9,11 +9,16 @@
 
 #include "net/dns.h"
 
-enum dns_type { DNS_TYPE_A = 1, DNS_TYPE_CNAME = 5, DNS_TYPE_SOA = 6, DNS_TYPE_MX = 15,
-                DNS_TYPE_AAAA = 28 };
+enum dns_type {
+    DNS_TYPE_A = 1,
+    DNS_TYPE_CNAME = 5,
+    DNS_TYPE_SOA = 6,
+    DNS_TYPE_MX = 15,
+    DNS_TYPE_AAAA = 28
+};
 
 struct dns_answer {
-    uint32_t ttl_s;       /* lowest of the records used; of a negative answer: the SOA's */
+    uint32_t ttl_s; /* lowest of the records used; of a negative answer: the SOA's */
     bool is_alias, has_ttl;
     uint32_t mx_count, address_count;
     struct dns_mx mx[DNS_MX_MAX];

@@ -1,7 +1,8 @@
 /* The kernel's io where the kernel is difficult, and what a turn costs.
  *
- * The linker puts the wrappers below (--wrap) between io and the kernel: they count, and refuse as
- * a kernel without memory, room or peace would. */
+ * The linker puts wrappers (--wrap) between io and the kernel: they count, and refuse as a kernel
+ * without memory, room or peace would. The ring's source is included so that transfers can be cut
+ * short on their way into the queue, which a kernel may do and hardly ever does. */
 #include "../unit/test.h"
 
 #include <errno.h>
@@ -24,11 +25,57 @@
 #include "io/io_kernel.h"
 #include "world.h"
 
+static bool troubled;
+static unsigned trouble; /* which kind is next */
+
+/* ---- transfers cut short -------------------------------------------------------------------- */
+
+static size_t cut(size_t len)
+{
+    return troubled && trouble++ % 3 != 0 && len > 1 ? 1 + len * 5 / 8 : len;
+}
+
+static inline void cut_send(struct io_uring_sqe *entry, int fd, const void *data, size_t len,
+                            int flags)
+{
+    io_uring_prep_send(entry, fd, data, cut(len), flags);
+}
+
+static inline void cut_sendmsg(struct io_uring_sqe *entry, int fd, struct msghdr *message,
+                               unsigned flags)
+{
+    message->msg_iovlen = cut(message->msg_iovlen);
+    io_uring_prep_sendmsg(entry, fd, message, flags);
+}
+
+static inline void cut_write(struct io_uring_sqe *entry, int fd, const void *data, unsigned len,
+                             uint64_t offset)
+{
+    io_uring_prep_write(entry, fd, data, (unsigned)cut(len), offset);
+}
+
+static inline void cut_writev(struct io_uring_sqe *entry, int fd, const struct iovec *iov,
+                              unsigned count, uint64_t offset)
+{
+    io_uring_prep_writev(entry, fd, iov, (unsigned)cut(count), offset);
+}
+
+static inline void cut_read(struct io_uring_sqe *entry, int fd, void *data, unsigned len,
+                            uint64_t offset)
+{
+    io_uring_prep_read(entry, fd, data, len == sizeof(uint64_t) ? len : (unsigned)cut(len), offset);
+}
+
+#define io_uring_prep_send    cut_send
+#define io_uring_prep_sendmsg cut_sendmsg
+#define io_uring_prep_write   cut_write
+#define io_uring_prep_writev  cut_writev
+#define io_uring_prep_read    cut_read
+#include "io/io_uring.c"
+
 /* ---- between io and the kernel ------------------------------------------------------------ */
 
 static atomic_uint enter_count, write_count, allocation_count;
-static bool troubled;
-static unsigned trouble; /* which kind is next */
 
 int __real_io_uring_enter2(unsigned fd, unsigned to_submit, unsigned min_complete, unsigned flags,
                            sigset_t *signals, size_t len);

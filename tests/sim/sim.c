@@ -69,6 +69,7 @@ void sim_destroy(struct sim *sim)
     assert(list_empty(&sim->ios));
     sim_net_destroy(sim->net);
     sim_disk_destroy(sim->disk);
+    sim_zones_destroy(sim->zones);
     sim_give(sim->fds);
     sim_give(sim);
     the_world = NULL;

@@ -104,6 +104,7 @@ void sim_op_come_home(struct sim_op *op)
         [SIM_OP_ACCEPT] = "accept", [SIM_OP_CONNECT] = "connected", [SIM_OP_RECV] = "received",
         [SIM_OP_SEND] = "sent",     [SIM_OP_POLL] = "polled",       [SIM_OP_READ] = "read",
         [SIM_OP_WRITE] = "written", [SIM_OP_SYNC] = "synced",       [SIM_OP_WORK] = "worked",
+        [SIM_OP_DNS] = "resolved",
     };
     int result = op->result;
     sim_note(op->io->sim, names[op->kind], op->io->index, (uint64_t)(int64_t)result);
