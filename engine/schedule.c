@@ -19,8 +19,8 @@
 #include "schedule_private.h"
 #include "spool.h"
 
-#define STALLED_WAIT_MS 5   /* outcomes wait to be written: soon over */
-#define HELD_WAIT_MS 1000   /* the journal is full or a sink holds */
+#define STALLED_WAIT_MS 5    /* outcomes wait to be written: soon over */
+#define HELD_WAIT_MS    1000 /* the journal is full or a sink holds */
 #define NO_ROOM_WAIT_MS 1000
 
 static uint64_t now_ms(const struct scheduler *scheduler)
@@ -28,7 +28,7 @@ static uint64_t now_ms(const struct scheduler *scheduler)
     return io_now_ms(scheduler->io);
 }
 
-/* ---- where a site waits ----------------------------------------------------------------------- */
+/* ---- where a site waits ---- */
 
 static void leave_place(struct site *site)
 {
@@ -83,7 +83,7 @@ void schedule_mark(struct scheduler *scheduler, struct site *site)
     }
 }
 
-/* ---- gates ------------------------------------------------------------------------------------- */
+/* ---- gates ---- */
 
 static void gate_init(struct gate *gate, struct limit *limit)
 {
@@ -129,8 +129,7 @@ static void on_bell(struct letter *letter)
     struct scheduler_bell *bell = CONTAINER_OF(letter, struct scheduler_bell, letter);
     wake_all_gates(bell->to);
     letter->deliver = on_bell_home;
-    mailbox_post(bell->to->mailboxes, bell->to->worker, bell->from->worker, MAILBOX_URGENT,
-                 letter);
+    mailbox_post(bell->to->mailboxes, bell->to->worker, bell->from->worker, MAILBOX_URGENT, letter);
 }
 
 void schedule_ring(struct scheduler *scheduler, uint32_t worker)
@@ -180,7 +179,7 @@ static void pass_on(struct scheduler *scheduler, struct gate *gate)
     ring_wakes(scheduler, gate, wakes.workers);
 }
 
-/* ---- opening connections ------------------------------------------------------------------------ */
+/* ---- opening connections ---- */
 
 static bool wants_connection(const struct site *site)
 {
@@ -291,7 +290,7 @@ static void open_connection(struct site *site)
     }
 }
 
-/* ---- looking at a site ---------------------------------------------------------------------------- */
+/* ---- looking at a site ---- */
 
 static void offer_to_idle(struct site *site)
 {
@@ -350,7 +349,7 @@ bool schedule_run(struct scheduler *scheduler)
     return !list_empty(&scheduler->dirty) || !list_empty(&scheduler->lanes_ready);
 }
 
-/* ---- asked by attempts ------------------------------------------------------------------------------ */
+/* ---- asked by attempts ---- */
 
 /* Not now: the site is looked at again when its time has come. */
 static bool must_wait(struct site *site)
@@ -404,9 +403,8 @@ struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *a
     if (queue_sendable(queue, now)) {
         list_push_back(&site->sendable, &queue->sendable_node);
     }
-    struct transaction *transaction =
-        prepare_create(attempts_preparer(scheduler->attempts), attempt, queue, scheduler->taken,
-                       count);
+    struct transaction *transaction = prepare_create(attempts_preparer(scheduler->attempts),
+                                                     attempt, queue, scheduler->taken, count);
     if (transaction == NULL) {
         for (uint32_t i = count; i-- > 0;) {
             queue_give_back(queue, scheduler->taken[i], now);
@@ -467,7 +465,7 @@ void schedule_closed(struct scheduler *scheduler, struct attempt *attempt)
     schedule_mark(scheduler, site);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 struct scheduler *scheduler_create(const struct scheduler_options *options)
 {

@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define PAUSES_MAX 1024        /* patterns */
-#define PAUSES_PATTERN_MAX 512 /* bytes of one, with the terminating NUL */
+#define PAUSES_MAX         1024 /* patterns */
+#define PAUSES_PATTERN_MAX 512  /* bytes of one, with the terminating NUL */
 
 struct pauses {
     /* private: */
