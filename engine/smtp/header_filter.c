@@ -28,7 +28,7 @@ static const struct header_row rows[] = {
     HEADER_NAMES(HEADER_ROW)
 #undef HEADER_ROW
         [HEADER_JOB_ALIAS] = {NULL, HEADER_KEEP_TAKE, 128},
-    [HEADER_NAME_COUNT] = {NULL, HEADER_KEEP, 0},
+    [HEADER_OTHER] = {NULL, HEADER_KEEP, 0},
 };
 
 void header_filter_init(struct header_filter *filter, const struct header_filter_events *events,
@@ -100,6 +100,16 @@ static void hold(struct header_filter *filter, char c)
     }
 }
 
+static uint8_t find_name(struct bytes name)
+{
+    uint8_t field = 0;
+    while (field < HEADER_JOB_ALIAS &&
+           !bytes_equal_nocase(name, bytes_from_string(rows[field].name))) {
+        field++;
+    }
+    return field < HEADER_JOB_ALIAS ? field : HEADER_OTHER;
+}
+
 /* A line that turns out to be no field is not counted, however it was fed. */
 static void count(struct header_filter *filter, size_t len)
 {
@@ -116,24 +126,19 @@ static void count(struct header_filter *filter, size_t len)
 static void begin_field(struct header_filter *filter)
 {
     struct bytes name = bytes_of(filter->hold, filter->name_len);
-    uint8_t field = 0;
-    while (field < HEADER_JOB_ALIAS &&
-           !bytes_equal_nocase(name, bytes_from_string(rows[field].name))) {
-        field++;
-    }
+    uint8_t field = find_name(name);
     filter->fate = rows[field].fate;
-    if (field == HEADER_JOB_ALIAS) {
-        filter->fate = filter->events->fate == NULL
-                           ? HEADER_KEEP
-                           : (uint8_t)filter->events->fate(filter->owner, name);
+    if (filter->fate == HEADER_KEEP && filter->events->fate != NULL) {
+        filter->fate = (uint8_t)filter->events->fate(filter->owner, name);
         assert(filter->fate != HEADER_REMOVE_TAKE);
-        field = filter->fate == HEADER_KEEP_TAKE ? HEADER_JOB_ALIAS : HEADER_NAME_COUNT;
+    }
+    filter->counts[field]++;
+    if (filter->fate == HEADER_KEEP_TAKE) {
+        field = HEADER_JOB_ALIAS;
+        filter->counts[field]++;
     }
     filter->field = field;
     filter->any_field = true;
-    if (field < HEADER_NAME_COUNT) {
-        filter->counts[field]++;
-    }
     if (takes(filter->fate)) {
         filter->values[value_index(field)] = (struct header_value){0};
     }
