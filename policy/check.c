@@ -161,7 +161,7 @@ static void check_shared_addresses(struct loader *loader)
                 struct place place = {.file = user.origin.file, .line = user.origin.line};
                 report_warning(loader->report, &place,
                                "%s greets as '%.*s' here and as '%.*s' at %s:%u",
-                               address_range_text(&user.range, text), BYTES_FMT(user.name),
+                               value_range_text(&user.range, text), BYTES_FMT(user.name),
                                BYTES_FMT(before->name), before->origin.file, before->origin.line);
             }
         }
@@ -182,7 +182,7 @@ static void check_listeners(struct loader *loader)
             char text[ADDRESS_TEXT_MAX];
             struct place place = {.file = user.origin.file, .line = user.origin.line};
             report_error(loader->report, &place, "%s port %u is listened on already, at %s:%u",
-                         address_range_text(&user.range, text), (unsigned)user.port,
+                         value_range_text(&user.range, text), (unsigned)user.port,
                          before->origin.file, before->origin.line);
         }
     }

@@ -80,6 +80,9 @@ void load_directive(struct loader *loader);
 void load_setting(struct loader *loader, struct block *block, const struct directive *directive,
                   struct bytes text, const char *at);
 
+/* Whether the text has a token of a deployment tool in it, as {{name}}: then that is reported. */
+bool load_has_template_token(struct loader *loader, struct bytes text);
+
 /* load_block.c: tags. */
 void load_open(struct loader *loader);
 void load_close(struct loader *loader);

@@ -178,7 +178,8 @@ static void open_known(struct loader *loader, const struct block_row *row)
 {
     struct bytes argument;
     struct place place = loader_place(loader, loader->line.value.data);
-    if (take_argument(loader, row, &argument) < 0) {
+    if (load_has_template_token(loader, loader->line.value) ||
+        take_argument(loader, row, &argument) < 0) {
         push_ignored(loader);
         return;
     }
@@ -189,7 +190,7 @@ static void open_known(struct loader *loader, const struct block_row *row)
     const char *problem = check_argument(block, argument);
     if (problem == NULL && argument.len > 0 && argument.data[0] == '{' &&
         !is_known_reserved(argument)) {
-        problem = "no such reserved name; is it a template token that was not filled in?";
+        problem = "no such reserved name";
     }
     if (problem != NULL) {
         report_error(loader->report, &place, "<%s %.*s>: %s", row->tag,

@@ -79,7 +79,7 @@ static const char *find_template_token(struct bytes text)
     return NULL;
 }
 
-static bool has_template_token(struct loader *loader, struct bytes text)
+bool load_has_template_token(struct loader *loader, struct bytes text)
 {
     const char *token = text.len > 0 && text.data[0] != '"' ? find_template_token(text) : NULL;
     if (token == NULL) {
@@ -105,7 +105,7 @@ void load_setting(struct loader *loader, struct block *block, const struct direc
     union value value;
     struct error error;
     size_t offset;
-    if (has_template_token(loader, text)) {
+    if (load_has_template_token(loader, text)) {
         return;
     }
     if (value_parse(&source, &value, &error, &offset) < 0) {

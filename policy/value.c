@@ -72,25 +72,32 @@ static void describe_words(const char *accepts, struct buffer *out)
     }
 }
 
-/* "from 1 to 64", "up to 10m", "at least 1m"; other words stand for themselves. */
+/* " from 1 to 64", ", at most 10m", ", at least 1m". */
+static void describe_bounds(struct bytes range, size_t dots, struct buffer *out)
+{
+    struct bytes low = bytes_slice(range, 0, dots), high = bytes_slice(range, dots + 2, range.len);
+    if (low.len > 0 && high.len > 0) {
+        buffer_printf(out, " from %.*s to %.*s", BYTES_FMT(low), BYTES_FMT(high));
+    } else if (low.len > 0) {
+        buffer_printf(out, ", at least %.*s", BYTES_FMT(low));
+    } else {
+        buffer_printf(out, ", at most %.*s", BYTES_FMT(high));
+    }
+}
+
+/* The bounds, then the words that may stand instead. */
 static void describe_range(const char *accepts, struct buffer *out)
 {
-    struct bytes item;
-    size_t cursor = 0;
-    while (accepts[0] != '\0' && next_item(bytes_from_string(accepts), ' ', &cursor, &item)) {
-        ptrdiff_t dots = bytes_find(item, '.', 0);
-        if (dots < 0) {
-            buffer_printf(out, ", or '%.*s'", BYTES_FMT(item));
-            continue;
-        }
-        struct bytes low = bytes_slice(item, 0, (size_t)dots);
-        struct bytes high = bytes_slice(item, (size_t)dots + 2, item.len);
-        if (low.len > 0 && high.len > 0) {
-            buffer_printf(out, " from %.*s to %.*s", BYTES_FMT(low), BYTES_FMT(high));
-        } else if (low.len > 0) {
-            buffer_printf(out, ", at least %.*s", BYTES_FMT(low));
-        } else {
-            buffer_printf(out, ", at most %.*s", BYTES_FMT(high));
+    struct bytes text = bytes_from_string(accepts), item;
+    for (int pass = 0; pass < 2; pass++) {
+        size_t cursor = 0;
+        while (text.len > 0 && next_item(text, ' ', &cursor, &item)) {
+            ptrdiff_t dots = bytes_find(item, '.', 0);
+            if (pass == 0 && dots >= 0) {
+                describe_bounds(item, (size_t)dots, out);
+            } else if (pass == 1 && dots < 0) {
+                buffer_printf(out, ", or '%.*s'", BYTES_FMT(item));
+            }
         }
     }
 }
@@ -116,7 +123,9 @@ int reader_refuse(struct reader *reader, size_t offset, struct bytes text)
     struct buffer accepted;
     buffer_init(&accepted, words, sizeof(words));
     value_describe(reader->source->type, reader->source->accepts, &accepted);
-    *reader->error_offset = offset;
+    struct bytes all = reader->source->text;
+    bool inside = text.data >= all.data && text.data <= all.data + all.len;
+    *reader->error_offset = inside ? (size_t)(text.data - all.data) : offset;
     return error_set(reader->error, -1, "'%.*s'%s is not accepted: write %.*s",
                      (int)(text.len > QUOTE_LEN_MAX ? QUOTE_LEN_MAX : text.len), text.data,
                      text.len > QUOTE_LEN_MAX ? "..." : "", BYTES_FMT(buffer_bytes(&accepted)));
@@ -216,12 +225,6 @@ int value_parse(const struct value_source *source, union value *out, struct erro
     }
     *out = value;
     return 0;
-}
-
-bool value_print(enum value_type type, const char *accepts, const union value *value,
-                 struct buffer *out)
-{
-    return print_value(type, accepts, value, out) && !out->overflowed;
 }
 
 size_t value_size(enum value_type type)

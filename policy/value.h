@@ -330,6 +330,9 @@ int value_parse(const struct value_source *source, union value *out, struct erro
 bool value_print(enum value_type type, const char *accepts, const union value *value,
                  struct buffer *out);
 
+/* A range as an operator writes it: without "/32" where it is one address. Returns `out`. */
+const char *value_range_text(const struct address_range *range, char out[ADDRESS_TEXT_MAX]);
+
 /* Bytes of one value: the size of its C type. */
 size_t value_size(enum value_type type);
 

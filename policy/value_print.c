@@ -1,4 +1,6 @@
 /* Values back to text, such that reading the text gives the value again. */
+#include <assert.h>
+
 #include "policy/pattern.h"
 #include "policy/value_private.h"
 
@@ -22,6 +24,14 @@ static bool print_interval(uint64_t ms, struct buffer *out)
         }
     }
     return !out->overflowed;
+}
+
+static bool print_no_mx(uint64_t ms, struct buffer *out)
+{
+    if (ms == NEVER || ms == 0) {
+        return buffer_put_string(out, ms == 0 ? "yes" : "no");
+    }
+    return print_interval(ms, out);
 }
 
 static bool print_limit(uint64_t limit, struct buffer *out)
@@ -84,7 +94,7 @@ static bool is_plain(struct bytes text)
     return true;
 }
 
-bool print_quoted(struct bytes text, struct buffer *out)
+static bool print_quoted(struct bytes text, struct buffer *out)
 {
     buffer_put_char(out, '"');
     for (size_t i = 0; i < text.len; i++) {
@@ -137,10 +147,16 @@ static bool print_args(const struct string_array *args, struct buffer *out)
     return !out->overflowed;
 }
 
+const char *value_range_text(const struct address_range *range, char out[ADDRESS_TEXT_MAX])
+{
+    bool single = range->prefix == (range->base.family == ADDRESS_IPV4 ? 32 : 128);
+    return single ? address_text(&range->base, out) : address_range_text(range, out);
+}
+
 static bool print_range(const struct address_range *range, struct buffer *out)
 {
     char text[ADDRESS_TEXT_MAX];
-    return buffer_put_string(out, address_range_text(range, text));
+    return buffer_put_string(out, value_range_text(range, text));
 }
 
 static bool print_address(const struct address *address, struct buffer *out)
@@ -202,7 +218,7 @@ static bool print_domain(const struct domain_pattern *domain, struct buffer *out
     case DOMAIN_LOCAL:
         return buffer_put_string(out, "local");
     case DOMAIN_RANGE:
-        return buffer_printf(out, "[%s]", address_range_text(&domain->range, text));
+        return buffer_printf(out, "[%s]", value_range_text(&domain->range, text));
     case DOMAIN_WITH_SUBS:
         return buffer_put_string(out, "[*.]") && buffer_put_bytes(out, domain->name);
     case DOMAIN_SUBS:
@@ -249,7 +265,8 @@ static bool print_fields(const struct record_fields *value, struct buffer *out)
 static bool print_pattern(const struct text_or_pattern *value, struct buffer *out)
 {
     if (value->pattern == NULL) {
-        return print_text(value->text, out);
+        bool looks_like_regex = value->text.len > 0 && value->text.data[0] == '/';
+        return looks_like_regex ? print_quoted(value->text, out) : print_text(value->text, out);
     }
     return buffer_put_char(out, '/') && buffer_put_bytes(out, value->text) &&
            buffer_put_char(out, '/');
@@ -326,82 +343,102 @@ static bool print_range_rate(const struct range_rate *value, bool is_data, struc
            print_rate(&value->rate, is_data, out);
 }
 
-bool print_value(enum value_type type, const char *accepts, const union value *value,
+static bool print_range_limit(const struct range_limit *value, struct buffer *out)
+{
+    return print_range(&value->range, out) && buffer_put_char(out, ' ') &&
+           buffer_put_u64(out, value->limit);
+}
+
+static bool print_domain_limit(const struct domain_limit *value, struct buffer *out)
+{
+    return print_domain(&value->domain, out) && buffer_put_char(out, ' ') &&
+           buffer_put_u64(out, value->limit);
+}
+
+/* One writer per type; `accepts` is used by words only. */
+#define WRITER(name, call)                                                                         \
+    static bool name(const union value *value, const char *accepts, struct buffer *out)            \
+    {                                                                                              \
+        (void)accepts;                                                                             \
+        return call;                                                                               \
+    }
+WRITER(write_bool, buffer_put_string(out, value->BOOL ? "yes" : "no"))
+WRITER(write_number, buffer_put_u64(out, value->NUMBER))
+WRITER(write_number_or, print_number_or(value->NUMBER_OR, accepts, out))
+WRITER(write_limit, print_limit(value->LIMIT, out))
+WRITER(write_interval, print_interval(value->INTERVAL, out))
+WRITER(write_no_mx, print_no_mx(value->NO_MX, out))
+WRITER(write_intervals, print_intervals(&value->INTERVALS, out))
+WRITER(write_size, print_size(value->SIZE, out))
+WRITER(write_rate, print_rate(&value->RATE, false, out))
+WRITER(write_data_rate, print_rate(&value->DATA_RATE, true, out))
+WRITER(write_rates, print_rates(&value->RATES, out))
+WRITER(write_text, print_quoted(value->TEXT, out))
+WRITER(write_string, print_text(value->STRING, out))
+WRITER(write_strings, print_strings(&value->STRINGS, out))
+WRITER(write_args, print_args(&value->ARGS, out))
+WRITER(write_word, print_word(value->WORD, accepts, out))
+WRITER(write_records, print_records(value->RECORDS, out))
+WRITER(write_fields, print_fields(&value->FIELDS, out))
+WRITER(write_address, print_address(&value->ADDRESS, out))
+WRITER(write_range, print_range(&value->RANGE, out))
+WRITER(write_ranges, print_ranges(&value->RANGES, out))
+WRITER(write_source_host, print_source_host(&value->SOURCE_HOST, out))
+WRITER(write_hosts, print_hosts(&value->HOSTS, out))
+WRITER(write_range_limit, print_range_limit(&value->RANGE_LIMIT, out))
+WRITER(write_range_rate, print_range_rate(&value->RANGE_RATE, false, out))
+WRITER(write_range_data_rate, print_range_rate(&value->RANGE_DATA_RATE, true, out))
+WRITER(write_domain, print_domain(&value->DOMAIN, out))
+WRITER(write_domain_limit, print_domain_limit(&value->DOMAIN_LIMIT, out))
+WRITER(write_pattern, print_pattern(&value->PATTERN, out))
+WRITER(write_member, print_member(&value->MEMBER, out))
+#undef WRITER
+
+static bool (*const writers[VALUE_TYPE_COUNT])(const union value *value, const char *accepts,
+                                               struct buffer *out) = {
+    [VALUE_BOOL] = write_bool,
+    [VALUE_NUMBER] = write_number,
+    [VALUE_NUMBER_OR] = write_number_or,
+    [VALUE_LIMIT] = write_limit,
+    [VALUE_PERCENT] = write_number,
+    [VALUE_INTERVAL] = write_interval,
+    [VALUE_NO_MX] = write_no_mx,
+    [VALUE_INTERVALS] = write_intervals,
+    [VALUE_SIZE] = write_size,
+    [VALUE_BYTES] = write_size,
+    [VALUE_RATE] = write_rate,
+    [VALUE_DATA_RATE] = write_data_rate,
+    [VALUE_RATES] = write_rates,
+    [VALUE_STRING] = write_string,
+    [VALUE_TEXT] = write_text,
+    [VALUE_SECRET] = write_string,
+    [VALUE_STRINGS] = write_strings,
+    [VALUE_ARGS] = write_args,
+    [VALUE_PATH] = write_string,
+    [VALUE_HOST] = write_string,
+    [VALUE_NAME] = write_string,
+    [VALUE_NAMES] = write_strings,
+    [VALUE_MAILBOX] = write_string,
+    [VALUE_WORD] = write_word,
+    [VALUE_RECORDS] = write_records,
+    [VALUE_FIELDS] = write_fields,
+    [VALUE_ADDRESS] = write_address,
+    [VALUE_RANGE] = write_range,
+    [VALUE_RANGES] = write_ranges,
+    [VALUE_SOURCE_HOST] = write_source_host,
+    [VALUE_HOSTS] = write_hosts,
+    [VALUE_RANGE_LIMIT] = write_range_limit,
+    [VALUE_RANGE_RATE] = write_range_rate,
+    [VALUE_RANGE_DATA_RATE] = write_range_data_rate,
+    [VALUE_DOMAIN] = write_domain,
+    [VALUE_DOMAIN_LIMIT] = write_domain_limit,
+    [VALUE_PATTERN] = write_pattern,
+    [VALUE_MEMBER] = write_member,
+};
+
+bool value_print(enum value_type type, const char *accepts, const union value *value,
                  struct buffer *out)
 {
-    switch (type) {
-    case VALUE_BOOL:
-        return buffer_put_string(out, value->BOOL ? "yes" : "no");
-    case VALUE_NUMBER:
-    case VALUE_PERCENT:
-        return buffer_put_u64(out, value->NUMBER);
-    case VALUE_NUMBER_OR:
-        return print_number_or(value->NUMBER_OR, accepts, out);
-    case VALUE_LIMIT:
-        return print_limit(value->LIMIT, out);
-    case VALUE_INTERVAL:
-        return print_interval(value->INTERVAL, out);
-    case VALUE_NO_MX:
-        return value->NO_MX == NEVER ? buffer_put_string(out, "no")
-               : value->NO_MX == 0   ? buffer_put_string(out, "yes")
-                                     : print_interval(value->NO_MX, out);
-    case VALUE_INTERVALS:
-        return print_intervals(&value->INTERVALS, out);
-    case VALUE_SIZE:
-    case VALUE_BYTES:
-        return print_size(value->SIZE, out);
-    case VALUE_RATE:
-    case VALUE_DATA_RATE:
-        return print_rate(&value->RATE, type == VALUE_DATA_RATE, out);
-    case VALUE_RATES:
-        return print_rates(&value->RATES, out);
-    case VALUE_TEXT:
-        return print_quoted(value->TEXT, out);
-    case VALUE_STRING:
-    case VALUE_SECRET:
-    case VALUE_PATH:
-    case VALUE_HOST:
-    case VALUE_NAME:
-    case VALUE_MAILBOX:
-        return print_text(value->STRING, out);
-    case VALUE_STRINGS:
-    case VALUE_NAMES:
-        return print_strings(&value->STRINGS, out);
-    case VALUE_ARGS:
-        return print_args(&value->ARGS, out);
-    case VALUE_WORD:
-        return print_word(value->WORD, accepts, out);
-    case VALUE_RECORDS:
-        return print_records(value->RECORDS, out);
-    case VALUE_FIELDS:
-        return print_fields(&value->FIELDS, out);
-    case VALUE_ADDRESS:
-        return print_address(&value->ADDRESS, out);
-    case VALUE_RANGE:
-        return print_range(&value->RANGE, out);
-    case VALUE_RANGES:
-        return print_ranges(&value->RANGES, out);
-    case VALUE_SOURCE_HOST:
-        return print_source_host(&value->SOURCE_HOST, out);
-    case VALUE_HOSTS:
-        return print_hosts(&value->HOSTS, out);
-    case VALUE_RANGE_LIMIT:
-        return print_range(&value->RANGE_LIMIT.range, out) && buffer_put_char(out, ' ') &&
-               buffer_put_u64(out, value->RANGE_LIMIT.limit);
-    case VALUE_RANGE_RATE:
-    case VALUE_RANGE_DATA_RATE:
-        return print_range_rate(&value->RANGE_RATE, type == VALUE_RANGE_DATA_RATE, out);
-    case VALUE_DOMAIN:
-        return print_domain(&value->DOMAIN, out);
-    case VALUE_DOMAIN_LIMIT:
-        return print_domain(&value->DOMAIN_LIMIT.domain, out) && buffer_put_char(out, ' ') &&
-               buffer_put_u64(out, value->DOMAIN_LIMIT.limit);
-    case VALUE_PATTERN:
-        return print_pattern(&value->PATTERN, out);
-    case VALUE_MEMBER:
-        return print_member(&value->MEMBER, out);
-    case VALUE_TYPE_COUNT:
-        break;
-    }
-    return false;
+    assert(type < VALUE_TYPE_COUNT);
+    return writers[type](value, accepts, out) && !out->overflowed;
 }

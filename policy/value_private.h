@@ -73,9 +73,4 @@ int parse_range_data_rate(struct reader *reader, union value *out);
 /* Splits at `separator`, trims; false at the end. *cursor starts at 0. */
 bool next_item(struct bytes text, char separator, size_t *cursor, struct bytes *out);
 
-/* Writers; each false if `out` overflowed. */
-bool print_quoted(struct bytes text, struct buffer *out);
-bool print_value(enum value_type type, const char *accepts, const union value *value,
-                 struct buffer *out);
-
 #endif

@@ -201,7 +201,7 @@ static bool accepts_word(const char *accepts, struct bytes text)
     size_t cursor = 0;
     struct bytes item;
     while (next_item(bytes_from_string(accepts), ' ', &cursor, &item)) {
-        if (bytes_equal_nocase(item, text)) {
+        if (item.len > 0 && bytes_equal_nocase(item, text)) {
             return true;
         }
     }

@@ -27,6 +27,9 @@ bool pauses_add(struct pauses *pauses, const char *pattern);
 /* Removes every pattern that `pattern` covers (itself, and narrower ones); the count. */
 size_t pauses_remove(struct pauses *pauses, const char *pattern);
 
+/* Does resuming `wide` lift `narrow`? */
+bool pauses_covers(const char *wide, const char *narrow);
+
 bool pauses_hold(const struct pauses *pauses, const char *queue);
 
 /* The place-th pattern, or NULL past the end. */

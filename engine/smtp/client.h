@@ -138,7 +138,7 @@ struct client_events {
                  const struct reply *reply);
 };
 
-#define CLIENT_OUT_BYTES       2048 /* commands wait here until sent; one RCPT with DSN fits twice */
+#define CLIENT_OUT_BYTES       2048 /* commands wait here until sent; two RCPTs with DSN fit */
 #define CLIENT_OUTSTANDING_MAX 64   /* commands sent and not yet answered; then we wait */
 #define CLIENT_IN_FLIGHT_MAX   8    /* transactions on the wire at once */
 #define CLIENT_RCPTS_MAX       1000 /* recipients of one transaction */
