@@ -78,7 +78,7 @@ struct session {
     int fd;
     struct address peer, local;
     uint8_t stage, wait, refusal;
-    bool sending, eof, extended, ending, timed_out, abort;
+    bool listened, sending, eof, extended, ending, abort;
     uint8_t helo_len;
     char helo[SESSION_NAME_MAX];
 };

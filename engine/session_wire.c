@@ -415,12 +415,24 @@ static void greet(struct session *session)
     }
 }
 
+/* The timer fires at the end of the turn in which the connection came, and again at the end of the
+ * next. In between the first receive is submitted, and bytes that are there already come home. */
+static void on_arrival_turn(struct session *session)
+{
+    if (!session->listened) {
+        session->listened = true;
+        timer_start(timers_of(session), &session->timer, now_of(session));
+        return;
+    }
+    greet(session);
+    session_pump(session);
+}
+
 static void on_timer(struct timer *timer)
 {
     struct session *session = CONTAINER_OF(timer, struct session, timer);
     if (session->stage == SESSION_ARRIVED) {
-        greet(session);
-        session_pump(session);
+        on_arrival_turn(session);
         return;
     }
     session_refresh(session);
@@ -449,8 +461,6 @@ void session_start(struct session *session)
     timer_init(&session->timer, on_timer);
     smtp_server_init(&session->server, &session_server_events, session);
     session->stage = SESSION_ARRIVED;
-    /* Bytes that are there already come home before a timer that is due at once: one turn of the
-     * loop tells whether the peer talked first. */
     timer_start(timers_of(session), &session->timer, now_of(session));
     session_pump(session);
 }

@@ -71,15 +71,6 @@ static void pass(struct header_filter *filter, const char *from, const char *to)
     }
 }
 
-static bool has_non_ascii(const char *data, const char *end)
-{
-    unsigned char all = 0;
-    for (; data < end; data++) {
-        all |= (unsigned char)*data;
-    }
-    return all >= 0x80;
-}
-
 /* RFC 5322 3.6.8 ftext; then white space as 4.5 allows it before the colon. */
 static bool name_takes(struct header_filter *filter, char c)
 {
@@ -268,7 +259,7 @@ static void read_value(struct header_filter *filter, struct cursor *cursor)
     if (takes(filter->fate)) {
         take_value(filter, from, cursor->at);
     }
-    filter->non_ascii |= has_non_ascii(from, cursor->at);
+    filter->non_ascii |= !bytes_is_ascii(bytes_of(from, (size_t)(cursor->at - from)));
     if (newline != NULL) {
         filter->state = AT_LINE;
         filter->lines++;

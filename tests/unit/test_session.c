@@ -671,7 +671,7 @@ TEST(s30_a_command_that_trickles_does_not_move_its_deadline)
     open_world(SOURCE("smtp-command-timeout 1s\n"));
     begin(&client);
     uint64_t start = io_now_ms(io);
-    for (int i = 0; i < 400 && !client.ended; i++) {
+    while (io_now_ms(io) - start < 10000 && !client.ended) {
         send(client.fd, "N", 1, MSG_NOSIGNAL);
         for (int j = 0; j < 5; j++) {
             turn();
@@ -689,7 +689,8 @@ TEST(s30_a_message_that_trickles_ends_in_time)
     open_world(SOURCE("smtp-data-timeout 1s\n"));
     begin(&client);
     send_message(&client, "");
-    for (int i = 0; i < 400 && !client.ended; i++) {
+    uint64_t start = io_now_ms(io);
+    while (io_now_ms(io) - start < 10000 && !client.ended) {
         send(client.fd, "N", 1, MSG_NOSIGNAL);
         for (int j = 0; j < 5; j++) {
             turn();
@@ -783,7 +784,8 @@ TEST(a_client_that_never_reads_cannot_hold_a_session_for_ever)
     int small = 1024;
     setsockopt(client.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
     struct sessions_status status = {.open = 1};
-    for (int i = 0; i < 100000 && status.open > 0; i++) {
+    uint64_t start = io_now_ms(io);
+    while (io_now_ms(io) - start < 10000 && status.open > 0) {
         static const char talk[] = "FOO\r\nMAIL FROM:<a@x>\r\nRSET\r\n";
         send(client.fd, talk, sizeof(talk) - 1, MSG_NOSIGNAL);
         turn();
