@@ -124,10 +124,10 @@ void attempt_note_failure(struct attempt *attempt, enum client_stage stage, cons
 }
 
 static void note_error(struct attempt *attempt, const char *stage_name, const char *enhanced,
-                       const char *format, const char *detail)
+                       const char *what, const char *detail)
 {
-    char text[256];
-    snprintf(text, sizeof text, "%s %s", format, detail);
+    char text[ERROR_TEXT_MAX + 128];
+    snprintf(text, sizeof text, "%s %s", what, detail);
     struct reply reply;
     reply_make(&reply, 421, enhanced, text);
     attempt_note_failure(attempt, CLIENT_STAGE_GREETING, stage_name, &reply);

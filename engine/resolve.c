@@ -464,7 +464,9 @@ static bool take_literal_domain(struct resolve_work *work)
     }
     struct candidate *candidate =
         add_candidate(work, bytes_from_string(work->request->domain), 0, default_port(work), true);
-    candidate->literal = address;
+    if (candidate != NULL) {
+        candidate->literal = address;
+    }
     return true;
 }
 

@@ -254,6 +254,11 @@ static bool take_gates(struct site *site)
 static void open_connection(struct site *site)
 {
     struct scheduler *scheduler = site->scheduler;
+    struct list_node *node = list_first(&site->sendable);
+    if (node == NULL || !wants_connection(site)) {
+        leave_place(site); /* other connections have taken what there was */
+        return;
+    }
     uint64_t now = now_ms(scheduler);
     uint64_t due_ms = opening_wait_until(site, now);
     if (due_ms != 0) {
@@ -264,7 +269,7 @@ static void open_connection(struct site *site)
         return;
     }
     rate_take(&site->connect_rate, now, 1);
-    struct list_node *node = list_pop_front(&site->sendable);
+    list_remove(node);
     struct queue *queue = CONTAINER_OF(node, struct queue, sendable_node);
     list_push_back(&site->sendable, node);
     struct attempt *attempt = attempt_open(scheduler->attempts, site, queue);

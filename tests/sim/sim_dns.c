@@ -294,21 +294,6 @@ void dns_lookup_addresses(struct dns *dns, struct dns_query *query, const char *
     ask(dns, query, RECORD_ADDRESS, host, (uint8_t)families);
 }
 
-void dns_cancel(struct dns_query *query)
-{
-    if (query->state == 0) {
-        return;
-    }
-    const struct list *in_flight = &query->dns->io->in_flight;
-    for (struct list_node *n = list_first(in_flight); n != NULL; n = list_next(in_flight, n)) {
-        struct sim_op *op = CONTAINER_OF(n, struct sim_op, node);
-        if (op->kind == SIM_OP_DNS && op->dns.query == query) {
-            sim_op_request_cancel(op);
-            return;
-        }
-    }
-}
-
 void dns_query_deinit(struct dns_query *query)
 {
     sim_engine_give(query->mx);

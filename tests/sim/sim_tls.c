@@ -35,6 +35,7 @@ struct tls_session {
     bool server, verify, verified, told;
     char name[NAME_MAX_LEN + 1];
     struct pipe in, out;
+    struct pipe sending; /* handed out by tls_output: must not move until it was sent */
     const char *failure;
 };
 
@@ -148,6 +149,7 @@ void tls_session_destroy(struct tls_session *session)
     }
     sim_engine_give(session->in.bytes);
     sim_engine_give(session->out.bytes);
+    sim_engine_give(session->sending.bytes);
     sim_engine_give(session);
 }
 
@@ -312,7 +314,7 @@ int tls_write(struct tls_session *session, const void *data, size_t len)
 {
     assert(session->state == OPEN || session->state == CLOSED);
     size_t records = len / SIM_TLS_RECORD_MAX + 1;
-    if (session->out.len + len + records * SIM_TLS_HEADER > TLS_OUT_MAX) {
+    if (session->sending.len + session->out.len + len + records * SIM_TLS_HEADER > TLS_OUT_MAX) {
         return -EMSGSIZE;
     }
     const uint8_t *from = data;
@@ -332,14 +334,19 @@ void tls_close_notify(struct tls_session *session)
     }
 }
 
-struct bytes tls_output(const struct tls_session *session)
+struct bytes tls_output(struct tls_session *session)
 {
-    return bytes_of((const char *)session->out.bytes, session->out.len);
+    if (session->sending.len == 0) {
+        struct pipe empty = session->sending;
+        session->sending = session->out;
+        session->out = empty;
+    }
+    return bytes_of((const char *)session->sending.bytes, session->sending.len);
 }
 
 void tls_output_sent(struct tls_session *session, size_t n)
 {
-    pipe_drop(&session->out, n);
+    pipe_drop(&session->sending, n);
 }
 
 void tls_info(const struct tls_session *session, struct tls_info *out)
