@@ -56,6 +56,9 @@ ptrdiff_t bytes_find(struct bytes b, char c, size_t from);
 /* [from, to) of b; both are clamped to its length. */
 struct bytes bytes_slice(struct bytes b, size_t from, size_t to);
 
+/* No byte over 127. */
+bool bytes_is_ascii(struct bytes b);
+
 /* Without leading and trailing space and tab. */
 struct bytes bytes_trim(struct bytes b);
 
