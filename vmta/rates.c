@@ -124,16 +124,26 @@ void rate_change(struct rate *rate, uint64_t n, uint64_t window_ms)
     }
 }
 
+uint64_t rate_free(const struct rate *rate, uint64_t now_ms)
+{
+    if (rate->n == RATE_UNLIMITED) {
+        return UINT64_MAX;
+    }
+    uint64_t total = rate->total;
+    for (uint32_t i = 0; i < rate->count && group_at(rate, i)->free_ms <= now_ms; i++) {
+        total -= group_at(rate, i)->starts;
+    }
+    uint64_t free = rate->n > total ? rate->n - total : 0;
+    return is_durable(rate) && rate->reserved < free ? rate->reserved : free;
+}
+
 uint32_t rate_take(struct rate *rate, uint64_t now_ms, uint32_t want)
 {
     if (rate->n == RATE_UNLIMITED) {
         return want;
     }
     forget_old(rate, now_ms);
-    uint64_t free = rate->n > rate->total ? rate->n - rate->total : 0;
-    if (is_durable(rate) && rate->reserved < free) {
-        free = rate->reserved;
-    }
+    uint64_t free = rate_free(rate, now_ms);
     uint32_t granted = want < free ? want : (uint32_t)free;
     if (granted == 0) {
         return 0;

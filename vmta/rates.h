@@ -67,6 +67,10 @@ void rate_change(struct rate *rate, uint64_t n, uint64_t window_ms);
 /* Takes up to `want` starts at now_ms and says how many. */
 uint32_t rate_take(struct rate *rate, uint64_t now_ms, uint32_t want);
 
+/* How many rate_take would grant. Where several rates must agree, ask this of the ones of one's own
+ * first and take the shared ones last: what one grants and another refuses is spent for nothing. */
+uint64_t rate_free(const struct rate *rate, uint64_t now_ms);
+
 /* When the next start is free; now_ms if it is. UINT64_MAX: no time will make it so, because N is
  * 0, or because a block has to be written first (then ask again when that is done). */
 uint64_t rate_next_ms(const struct rate *rate, uint64_t now_ms);

@@ -173,9 +173,10 @@ TEST(no_window_ever_holds_more_than_n)
         uint64_t now_ms = rng_below(&rng, 100000);
         for (int step = 0; step < 1000; step++) {
             uint64_t want = 1 + rng_below(&rng, rng_chance(&rng, 200000) ? 2 * n : n / 20 + 2);
-            uint64_t next_ms = rate_next_ms(&rate, now_ms);
+            uint64_t next_ms = rate_next_ms(&rate, now_ms), free = rate_free(&rate, now_ms);
             uint32_t granted = rate_take(&rate, now_ms, (uint32_t)want);
             CHECK((next_ms == now_ms) == (granted > 0));
+            CHECK_INT(granted, want < free ? want : free);
             happened(now_ms, granted);
             next_ms = rate_next_ms(&rate, now_ms);
             now_ms = rng_chance(&rng, 300000)
