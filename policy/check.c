@@ -1,0 +1,230 @@
+/* What no block can know alone: names that are not there, things that exclude each other. */
+#include <assert.h>
+
+#include "policy/load.h"
+
+static bool accepts_reference(const struct config *config, const char *accepts, struct bytes name)
+{
+    size_t offset = 0;
+    struct bytes text = bytes_from_string(accepts);
+    while (offset < text.len) {
+        ptrdiff_t blank = bytes_find(text, ' ', offset);
+        size_t end = blank < 0 ? text.len : (size_t)blank;
+        struct bytes item = bytes_slice(text, offset, end);
+        offset = end + 1;
+        if (item.len < 2 || item.data[0] != '<') {
+            if (bytes_equal_nocase(item, name)) {
+                return true;
+            }
+            continue;
+        }
+        const struct block_row *row = directive_find_block(bytes_slice(item, 1, item.len - 1));
+        assert(row != NULL);
+        bool reserved_source = row->scope == SCOPE_SOURCE && name.len > 0 && name.data[0] == '{';
+        if (reserved_source || names_find(config, row->scope, name) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_reference(struct loader *loader, const struct setting *setting, struct bytes name)
+{
+    const struct directive *directive = setting->directive;
+    if (directive->accepts[0] == '\0' || name.len == 0 ||
+        accepts_reference(loader->config, directive->accepts, name)) {
+        return;
+    }
+    report_error(loader->report, &setting->place, "%s: there is no %s named '%.*s'",
+                 directive->name, directive->accepts, BYTES_FMT(name));
+}
+
+/* A pattern list is defined before the source that names it. */
+static void check_order(struct loader *loader, const struct setting *setting, struct bytes name)
+{
+    const struct name_entry *entry = names_find(loader->config, SCOPE_PATTERN_LIST, name);
+    if (strcmp(setting->directive->accepts, "<pattern-list>") == 0 && entry != NULL &&
+        entry->block->order > setting->order) {
+        report_error(loader->report, &setting->place,
+                     "pattern-list '%.*s' is defined below, at %s:%u: define it before its use",
+                     BYTES_FMT(name), entry->block->place.file, entry->block->place.line);
+    }
+}
+
+static void check_references(struct loader *loader, const struct block *block)
+{
+    for (const struct setting *s = block->first; s != NULL; s = s->next) {
+        if (s->directive->kind == KIND_REPEATED && s->directive->type == VALUE_MEMBER) {
+            const struct pool_member_array *members = s->data;
+            for (size_t i = 0; i < members->count; i++) {
+                check_reference(loader, s, members->items[i].name);
+            }
+        } else if (s->directive->type == VALUE_NAMES ||
+                   (s->directive->type == VALUE_NAME && s->directive->kind == KIND_REPEATED)) {
+            const struct string_array *names = s->data;
+            for (size_t i = 0; i < names->count; i++) {
+                check_reference(loader, s, names->items[i]);
+            }
+        } else if (s->directive->type == VALUE_NAME) {
+            const struct bytes *name = s->data;
+            check_reference(loader, s, *name);
+            check_order(loader, s, *name);
+        }
+    }
+}
+
+static void check_rule(struct loader *loader, const struct rule *rule)
+{
+    struct place place = {.file = rule->origin.file, .line = rule->origin.line};
+    for (size_t i = 0; i < rule->action_count; i++) {
+        struct bytes name = rule->actions[i].name, value = rule->actions[i].value;
+        if (rule->keyword == RULE_REPLY || rule->keyword == RULE_CATEGORY) {
+            return;
+        }
+        if (bytes_equal_nocase(name, BYTES("virtual-mta")) &&
+            !accepts_reference(loader->config, "<virtual-mta> <virtual-mta-pool>", value)) {
+            report_error(loader->report, &place, "there is no virtual MTA or pool named '%.*s'",
+                         BYTES_FMT(value));
+        }
+        if (bytes_equal_nocase(name, BYTES("call-to")) &&
+            !accepts_reference(loader->config, "<pattern-list>", value)) {
+            report_error(loader->report, &place, "there is no <pattern-list> named '%.*s'",
+                         BYTES_FMT(value));
+        }
+    }
+}
+
+/* One name space for virtual MTAs and pools, since messages choose from both. */
+static void check_pool_name(struct loader *loader, const struct block *block)
+{
+    if (names_find(loader->config, SCOPE_VMTA, block->argument) != NULL) {
+        report_error(loader->report, &block->place,
+                     "'%.*s' is the name of a virtual MTA too: messages choose from both",
+                     BYTES_FMT(block->argument));
+    }
+}
+
+/* Which virtual MTA uses an address, or which listener a port. */
+struct user_of_address {
+    struct map_entry entry;
+    struct address_range range;
+    uint16_t port;
+    struct bytes name;
+    struct setting_origin origin;
+};
+
+static bool is_same_user(const struct map_entry *entry, const void *key)
+{
+    const struct user_of_address *a = (const struct user_of_address *)entry, *b = key;
+    return a->port == b->port && a->range.prefix == b->range.prefix &&
+           address_equal_ip(&a->range.base, &b->range.base);
+}
+
+/* The one that was there before, or NULL and this one is noted. */
+static const struct user_of_address *note_user(struct loader *loader, struct map *users,
+                                               const struct user_of_address *user)
+{
+    uint64_t hash = address_hash(&user->range.base) * 31 + user->range.prefix + user->port * 257u;
+    struct map_entry *found = map_find(users, hash, is_same_user, user);
+    if (found != NULL) {
+        return (const struct user_of_address *)found;
+    }
+    struct user_of_address *copy = config_take(loader->config, sizeof(*copy));
+    if (copy == NULL) {
+        loader_no_memory(loader);
+        return NULL;
+    }
+    *copy = *user;
+    if (!map_insert(users, hash, &copy->entry)) {
+        loader_no_memory(loader);
+    }
+    return NULL;
+}
+
+/* Receivers see one address greet with two names, and trust neither. */
+static void check_shared_addresses(struct loader *loader)
+{
+    const struct config_vmta *vmtas = loader->config->vmtas.items;
+    struct map users;
+    map_init(&users, CONFIG_PATTERNS_MAX);
+    for (size_t i = 0; i < loader->config->vmtas.count; i++) {
+        const struct source_host_array *hosts = &vmtas[i].settings.source_hosts;
+        for (size_t k = 0; k < hosts->count && vmtas[i].origin.file != NULL; k++) {
+            struct bytes name = hosts->items[k].host_name;
+            struct user_of_address user = {.range = hosts->items[k].range,
+                                           .name =
+                                               name.len > 0 ? name : vmtas[i].settings.host_name,
+                                           .origin = vmtas[i].origins.source_hosts};
+            const struct user_of_address *before = note_user(loader, &users, &user);
+            if (before != NULL && !bytes_equal_nocase(before->name, user.name)) {
+                char text[ADDRESS_TEXT_MAX];
+                struct place place = {.file = user.origin.file, .line = user.origin.line};
+                report_warning(loader->report, &place,
+                               "%s greets as '%.*s' here and as '%.*s' at %s:%u",
+                               value_range_text(&user.range, text), BYTES_FMT(user.name),
+                               BYTES_FMT(before->name), before->origin.file, before->origin.line);
+            }
+        }
+    }
+    map_deinit(&users);
+}
+
+static void check_listeners(struct loader *loader)
+{
+    const struct config_listener *listeners = loader->config->listeners.items;
+    struct map users;
+    map_init(&users, CONFIG_PATTERNS_MAX);
+    for (size_t i = 0; i < loader->config->listeners.count; i++) {
+        struct user_of_address user = {
+            .range = listeners[i].range, .port = listeners[i].port, .origin = listeners[i].origin};
+        const struct user_of_address *before = note_user(loader, &users, &user);
+        if (before != NULL) {
+            char text[ADDRESS_TEXT_MAX];
+            struct place place = {.file = user.origin.file, .line = user.origin.line};
+            report_error(loader->report, &place, "%s port %u is listened on already, at %s:%u",
+                         value_range_text(&user.range, text), (unsigned)user.port,
+                         before->origin.file, before->origin.line);
+        }
+    }
+    map_deinit(&users);
+}
+
+/* Few enough to compare each with each: more than this many spools make no sense. */
+#define SPOOLS_MAX 64
+
+static void check_spools(struct loader *loader)
+{
+    const struct config_spool *spools = loader->config->spools.items;
+    size_t count = loader->config->spools.count;
+    for (size_t i = 0; i < count; i++) {
+        struct place place = {.file = spools[i].origin.file, .line = spools[i].origin.line};
+        if (i == SPOOLS_MAX) {
+            report_error(loader->report, &place, "more than %d spools", SPOOLS_MAX);
+            return;
+        }
+        for (size_t k = 0; k < i; k++) {
+            if (bytes_equal(spools[i].directory, spools[k].directory)) {
+                report_error(loader->report, &place, "spool %.*s stands at %s:%u already",
+                             BYTES_FMT(spools[i].directory), spools[k].origin.file,
+                             spools[k].origin.line);
+            }
+        }
+    }
+}
+
+void check_config(struct loader *loader)
+{
+    check_references(loader, &loader->config->global);
+    for (const struct block *b = loader->config->first_block; b != NULL; b = b->next) {
+        check_references(loader, b);
+        for (const struct rule *rule = b->first_rule; rule != NULL; rule = rule->next) {
+            check_rule(loader, rule);
+        }
+        if (b->scope == SCOPE_POOL) {
+            check_pool_name(loader, b);
+        }
+    }
+    check_shared_addresses(loader);
+    check_listeners(loader);
+    check_spools(loader);
+}

@@ -1,0 +1,106 @@
+#include "policy/domain.h"
+
+#include <assert.h>
+
+#include "policy/config_private.h"
+
+/* IPv4 or IPv6 in brackets: RFC 5321 4.1.3. */
+static bool is_literal(struct bytes domain, struct address *out)
+{
+    return domain.len > 2 && domain.data[0] == '[' && address_parse(domain, out);
+}
+
+static void add_named(struct matches *matches, const struct config *config, uint32_t scope_id,
+                      enum domain_kind kind, struct bytes name)
+{
+    struct domain_pattern pattern = {.kind = kind, .name = name};
+    matches_add(matches, pattern_index_find(&config->domains, scope_id, &pattern));
+}
+
+static bool is_local(const struct config *config, struct bytes domain)
+{
+    const struct string_array *names = &config->global_settings.host_names;
+    for (size_t i = 0; i < names->count; i++) {
+        if (bytes_equal_nocase(names->items[i], domain)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Suffixes from the shortest: `com`, then `example.com`. For each, `[*.]` before `*.`. */
+static void add_suffixes(struct matches *matches, const struct config *config, uint32_t scope_id,
+                         struct bytes domain)
+{
+    for (size_t i = domain.len; i-- > 0;) {
+        if (domain.data[i] == '.') {
+            struct bytes suffix = bytes_slice(domain, i + 1, domain.len);
+            add_named(matches, config, scope_id, DOMAIN_WITH_SUBS, suffix);
+            add_named(matches, config, scope_id, DOMAIN_SUBS, suffix);
+        }
+    }
+    add_named(matches, config, scope_id, DOMAIN_WITH_SUBS, domain);
+}
+
+static void add_scope(struct matches *matches, const struct config *config, uint32_t scope_id,
+                      struct bytes domain)
+{
+    struct address literal;
+    add_named(matches, config, scope_id, DOMAIN_ANY, (struct bytes){"", 0});
+    if (is_literal(domain, &literal)) {
+        matches_add_ranges(matches, &config->domains, scope_id, &literal);
+    } else if (domain.len <= VALUE_DOMAIN_LEN_MAX) {
+        add_suffixes(matches, config, scope_id, domain);
+        if (config->local_domains && is_local(config, domain)) {
+            add_named(matches, config, scope_id, DOMAIN_LOCAL, (struct bytes){"", 0});
+        }
+    }
+    add_named(matches, config, scope_id, DOMAIN_EXACT, domain);
+}
+
+/* Directives whose default is another directive's value. */
+static void finish_domain(const struct config *config, void *settings_of, void *origins_of)
+{
+    struct domain_settings *settings = settings_of;
+    struct domain_origins *origins = origins_of;
+#define FOLLOW(field, model)                                                                       \
+    if (origins->field.file == NULL) {                                                             \
+        settings->field = settings->model;                                                         \
+        origins->field = origins->model;                                                           \
+    }
+    FOLLOW(retry_recipients_after, retry_after)
+    FOLLOW(backoff_max_msg_rate, max_msg_rate)
+    FOLLOW(backoff_max_connect_rate, max_connect_rate)
+    FOLLOW(backoff_max_data_volume_rate, max_data_volume_rate)
+#undef FOLLOW
+    if (origins->auto_mx_rollup.file == NULL) {
+        settings->auto_mx_rollup = config->global_settings.auto_mx_rollup;
+        origins->auto_mx_rollup = config->global_origins.auto_mx_rollup;
+    }
+}
+
+const struct resolved *domain_resolve(const struct config *config, const struct config_vmta *vmta,
+                                      struct bytes domain)
+{
+    static const struct resolver resolver = {.scope = SCOPE_DOMAIN, .finish = finish_domain};
+    struct matches matches;
+    matches.count = 0;
+    if (domain.len > 1 && domain.data[domain.len - 1] == '.') {
+        domain.len--;
+    }
+    add_scope(&matches, config, 0, domain);
+    if (vmta != NULL && vmta->pool != NULL) {
+        add_scope(&matches, config, vmta->pool->scope_id, domain);
+    }
+    if (vmta != NULL && vmta->scope_id != 0) {
+        add_scope(&matches, config, vmta->scope_id, domain);
+    }
+    return matches_resolve(config, &config->cache->domains, &matches, &resolver);
+}
+
+const struct domain_settings *config_domain(const struct config *config,
+                                            const struct config_vmta *vmta, struct bytes domain)
+{
+    assert(config != NULL);
+    return domain_resolve(config, vmta, domain)->settings;
+}

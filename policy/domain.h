@@ -1,0 +1,19 @@
+/* The policy of a queue: what holds for one virtual MTA and one destination domain.
+ *
+ * Order, general to specific, the later winning per directive: defaults; the global <domain>
+ * blocks; those of the virtual MTA's pool; those of the virtual MTA. Within each: `*`, then by
+ * length of the name `[*.]name` before `*.name`, then the exact name; of equal patterns one made
+ * by a macro before one written out, then file order. */
+#ifndef POLICY_DOMAIN_H
+#define POLICY_DOMAIN_H
+
+#include "policy/config.h"
+
+/* `domain` is a name (case and a final dot do not matter), an address literal `[…]` or a reserved
+ * name `{…}`; NULL for `vmta` means {default}. Never NULL; equal matching sets give the same
+ * pointer, so pointers may be compared. Lives as long as `config`. Any thread: there is a mutex
+ * inside, so ask once per queue and configuration and keep the answer. */
+const struct domain_settings *config_domain(const struct config *config,
+                                            const struct config_vmta *vmta, struct bytes domain);
+
+#endif
