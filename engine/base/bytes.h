@@ -19,6 +19,12 @@ struct bytes {
 /* A slice of a string literal. */
 #define BYTES(literal) ((struct bytes){"" literal, sizeof(literal) - 1})
 
+/* The same as an initialiser, for static tables. */
+#define BYTES_INIT(literal)                                                                        \
+    {                                                                                              \
+        "" literal, sizeof(literal) - 1                                                            \
+    }
+
 /* For printf("%.*s"). */
 #define BYTES_FMT(b) (int)(b).len, (b).data
 

@@ -16,7 +16,7 @@
 #define DAWDLE_US_MAX (60 * SIM_SECOND)
 #define PATIENCE_US   (900 * SIM_SECOND)
 #define LINE_MAX_LEN  1024
-#define TRIES_MAX     20
+#define TOKEN_FIELD   "X-Sim: "
 
 enum about { GREETING, EHLO, MAIL, RCPT, DATA, BODY, QUIT };
 
@@ -39,7 +39,7 @@ struct sim_client {
     uint16_t worst; /* the reply that spoiled the transaction; 0: none yet */
     char line[LINE_MAX_LEN];
     size_t line_len;
-    void (*decided)(void *owner, struct sim_injection *injection);
+    void (*decided)(void *owner, struct sim_injection *injection, uint32_t number);
     void *owner;
 };
 
@@ -69,17 +69,27 @@ static void add_body_line(struct sim *sim, struct sim_injection *injection)
     text_add(injection, line, len + 2);
 }
 
+void sim_offer_token(const struct sim_injection *injection, uint32_t number,
+                     char out[SIM_CLIENT_TOKEN_MAX])
+{
+    snprintf(out, SIM_CLIENT_TOKEN_MAX, "%.*s.t%02u", SIM_CLIENT_TOKEN_MAX - 8, injection->token,
+             number % 100);
+}
+
 struct sim_injection *sim_client_add(struct sim_client *client, const char *token,
-                                     const char *sender, const char *fields, size_t body_len)
+                                     const char *domain, const char *fields, size_t body_len)
 {
     struct sim_injection *injection = sim_take(sizeof(*injection));
-    char header[512];
+    char header[1024], name[SIM_CLIENT_TOKEN_MAX];
+    assert(strlen(token) < SIM_CLIENT_TOKEN_MAX - 8);
     snprintf(injection->token, sizeof(injection->token), "%s", token);
-    snprintf(injection->sender, sizeof(injection->sender), "%s", sender);
+    snprintf(injection->domain, sizeof(injection->domain), "%s", domain);
+    sim_offer_token(injection, 0, name);
     int len = snprintf(header, sizeof(header),
-                       "X-Sim: %s\r\nFrom: <%s>\r\nDate: Thu, 1 May 2025 12:00:00 +0000\r\n"
-                       "Message-ID: <%s@sim.example>\r\n%s\r\n",
-                       token, sender, token, fields);
+                       TOKEN_FIELD "%s\r\nFrom: <news@%s>\r\n"
+                                   "Date: Thu, 1 May 2025 12:00:00 +0000\r\n"
+                                   "Message-ID: <%s@sim.example>\r\n%s\r\n",
+                       name, domain, token, fields);
     assert(len > 0 && (size_t)len < sizeof(header));
     text_add(injection, header, (size_t)len);
     while (injection->text_len < (size_t)len + body_len) {
@@ -97,8 +107,7 @@ struct sim_injection *sim_client_add(struct sim_client *client, const char *toke
 void sim_injection_add_rcpt(struct sim_injection *injection, const char *address)
 {
     assert(injection->rcpt_count < SIM_CLIENT_RCPTS_MAX);
-    struct sim_injected_rcpt *rcpt = &injection->rcpts[injection->rcpt_count++];
-    snprintf(rcpt->address, sizeof(rcpt->address), "%s", address);
+    snprintf(injection->rcpts[injection->rcpt_count++], SIM_CLIENT_TEXT_MAX, "%s", address);
 }
 
 struct sim_injection *sim_client_next(struct sim_client *client, struct sim_injection *after)
@@ -130,40 +139,50 @@ bool sim_client_finished(const struct sim_client *client)
     return true;
 }
 
-static void decide(struct sim_client *client, enum sim_fate fate)
+static struct sim_offer *current_offer(struct sim_client *client)
+{
+    return &client->current->offers[client->current->tries - 1];
+}
+
+/* A try has ended; `again`: there will be another. */
+static void decide(struct sim_client *client, enum sim_fate fate, bool again)
 {
     struct sim_injection *injection = client->current;
-    injection->fate = fate;
-    injection->accepted_us = sim_now_us(client->sim);
+    struct sim_offer *offer = current_offer(client);
+    offer->fate = fate;
+    offer->decided_us = sim_now_us(client->sim);
+    if (!again || injection->tries >= client->manners.tries_max) {
+        injection->fate = fate;
+    }
     sim_note(client->sim, "injected", (uint64_t)fate, injection->text_len);
     client->current = NULL;
     client->sent_end = false;
     if (client->decided != NULL) {
-        client->decided(client->owner, injection);
+        client->decided(client->owner, injection, injection->tries - 1);
     }
 }
 
 /* The transaction is over without a yes. */
 static void undecided(struct sim_client *client)
 {
-    struct sim_injection *injection = client->current;
-    if (injection == NULL) {
+    if (client->current == NULL) {
         return;
     }
     if (client->sent_end) {
-        decide(client, SIM_UNKNOWN);
-    } else if (client->worst >= 500 || injection->tries >= client->manners.tries_max) {
-        decide(client, SIM_REFUSED);
+        decide(client, SIM_UNKNOWN, false);
+    } else {
+        decide(client, SIM_REFUSED, client->worst < 500);
     }
-    client->current = NULL;
 }
 
 /* ---- a connection ----------------------------------------------------------------------- */
 
 static void come_back_later(struct sim_client *client)
 {
-    if (!sim_client_finished(client)) {
-        sim_event_in(client->sim, &client->next, sim_spread(client->sim, SIM_MS, PAUSE_US_MAX));
+    const struct sim_injection *waiting = next_waiting(client);
+    if (waiting != NULL) { /* the later the longer, as clients do */
+        uint64_t most = PAUSE_US_MAX << (waiting->tries < 6 ? waiting->tries : 6);
+        sim_event_in(client->sim, &client->next, sim_spread(client->sim, SIM_MS, most));
     }
 }
 
@@ -220,12 +239,30 @@ static void say_message(struct sim_client *client)
     sim_peer_send(&client->peer, ".\r\n", 3);
 }
 
+static void say_mail(struct sim_client *client)
+{
+    char sender[SIM_CLIENT_TOKEN_MAX + SIM_CLIENT_TEXT_MAX];
+    char token[SIM_CLIENT_TOKEN_MAX];
+    sim_offer_token(client->current, client->current->tries - 1, token);
+    snprintf(sender, sizeof(sender), "%s@%s", token, client->current->domain);
+    say(client, MAIL, 0, "MAIL FROM:<", sender, ">\r\n");
+}
+
+/* Counts the try and writes its name into the header. */
+static void mark_try(struct sim_injection *injection)
+{
+    char token[SIM_CLIENT_TOKEN_MAX];
+    assert(injection->tries < SIM_CLIENT_TRIES_MAX);
+    sim_offer_token(injection, injection->tries++, token);
+    memcpy(injection->text + strlen(TOKEN_FIELD), token, strlen(token));
+}
+
 static void say_envelope(struct sim_client *client)
 {
     const struct sim_injection *injection = client->current;
-    say(client, MAIL, 0, "MAIL FROM:<", injection->sender, ">\r\n");
+    say_mail(client);
     for (uint32_t i = 0; i < injection->rcpt_count; i++) {
-        say(client, RCPT, i, "RCPT TO:<", injection->rcpts[i].address, ">\r\n");
+        say(client, RCPT, i, "RCPT TO:<", injection->rcpts[i], ">\r\n");
     }
     say(client, DATA, 0, "DATA", "", "\r\n");
 }
@@ -237,17 +274,14 @@ static void begin_transaction(struct sim_client *client)
         say(client, QUIT, 0, "QUIT", "", "\r\n");
         return;
     }
-    client->current->tries++;
     client->rcpts_accepted = 0;
     client->worst = 0;
     client->sent_end = false;
-    for (uint32_t i = 0; i < client->current->rcpt_count; i++) {
-        client->current->rcpts[i].accepted = false;
-    }
+    mark_try(client->current);
     if (client->pipelined) {
         say_envelope(client);
     } else {
-        say(client, MAIL, 0, "MAIL FROM:<", client->current->sender, ">\r\n");
+        say_mail(client);
     }
 }
 
@@ -261,8 +295,8 @@ static void take_step(struct sim_client *client)
         begin_transaction(client);
         break;
     case RCPT:
-        say(client, RCPT, client->step_rcpt, "RCPT TO:<",
-            client->current->rcpts[client->step_rcpt].address, ">\r\n");
+        say(client, RCPT, client->step_rcpt, "RCPT TO:<", client->current->rcpts[client->step_rcpt],
+            ">\r\n");
         break;
     case DATA:
         say(client, DATA, 0, "DATA", "", "\r\n");
@@ -336,7 +370,9 @@ static void transaction_failed(struct sim_client *client, uint16_t code)
 
 static void on_rcpt_reply(struct sim_client *client, uint32_t rcpt, uint16_t code)
 {
-    client->current->rcpts[rcpt].accepted = code == 250;
+    if (code == 250) {
+        current_offer(client)->accepted |= 1u << rcpt;
+    }
     client->rcpts_accepted += code == 250;
     if (code != 250 && client->worst < 400) {
         client->worst = code < 500 ? code : client->worst;
@@ -363,11 +399,9 @@ static void on_data_reply(struct sim_client *client, uint16_t code)
 
 static void on_body_reply(struct sim_client *client, uint16_t code)
 {
-    struct sim_injection *injection = client->current;
     client->sent_end = false;
-    memcpy(injection->reply, client->line, sizeof(injection->reply) - 1);
     if (code == 250) {
-        decide(client, SIM_ACCEPTED);
+        decide(client, SIM_ACCEPTED, false);
     } else {
         client->worst = code;
         undecided(client);
@@ -467,7 +501,8 @@ struct sim_client *sim_client_create(struct sim *sim, const struct address *from
     client->sim = sim;
     client->from = *from;
     client->to = *to;
-    client->manners = (struct sim_client_manners){.pipelined = 500000, .tries_max = TRIES_MAX};
+    client->manners =
+        (struct sim_client_manners){.pipelined = 500000, .tries_max = SIM_CLIENT_TRIES_MAX};
     client->peer = (struct sim_peer){.opened = on_opened, .data = on_data, .ended = on_ended};
     list_init(&client->injections);
     sim_event_init(&client->next, on_next);
@@ -511,7 +546,9 @@ void sim_client_start(struct sim_client *client, uint64_t delay_us)
 }
 
 void sim_client_watch(struct sim_client *client,
-                      void (*decided)(void *owner, struct sim_injection *injection), void *owner)
+                      void (*decided)(void *owner, struct sim_injection *injection,
+                                      uint32_t number),
+                      void *owner)
 {
     client->decided = decided;
     client->owner = owner;

@@ -208,10 +208,9 @@ static void deliver_answer(struct sim_op *op)
 {
     struct dns_query *query = op->dns.query;
     struct sim *sim = op->io->sim;
-    bool failed = op->dns.fails || op->cancelled || op->result != 0;
+    bool failed = op->dns.fails;
     sim_op_release(op);
     query->dns->counts.pending--;
-    query->state = 0;
     if (failed) {
         query->dns->counts.failures++;
         fail(query, "timeout");
@@ -237,12 +236,6 @@ static void begin_query(struct sim_op *op)
     }
     sim_event_init(&op->event, on_answer);
     sim_event_in(sim, &op->event, us);
-}
-
-/* Nothing holds on to a query but its event. */
-static void unhook_query(struct sim_op *op)
-{
-    sim_event_cancel(op->io->sim, &op->event);
 }
 
 /* ---- dns.h ------------------------------------------------------------------------------ */
@@ -271,14 +264,12 @@ static void ask(struct dns *dns, struct dns_query *query, enum record_type type,
     void (*done)(struct dns_query * query) = query->done;
     *query = (struct dns_query){.done = done, .dns = dns, .type = (uint8_t)type};
     query->pending = families;
-    query->state = 1;
     copy_name(query->name, name);
     dns->counts.queries++;
     dns->counts.pending++;
     struct sim_op *op = sim_op_start(dns->io, NULL, SIM_OP_DNS, -1, begin_query);
     op->dns.query = query;
     op->deliver = deliver_answer;
-    op->unhook = unhook_query;
 }
 
 void dns_lookup_mx(struct dns *dns, struct dns_query *query, const char *domain)

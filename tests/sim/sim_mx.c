@@ -186,7 +186,9 @@ bool mx_greylist_passed(struct mx_session *session, const char *rcpt)
 {
     struct sim_farm *farm = session->farm;
     const struct sim_mx *mx = session->mx;
-    const char *sender = session->record->sender;
+    /* By domain, as those do that have met variable sender addresses. */
+    const char *sender = strrchr(session->record->sender, '@');
+    sender = sender == NULL ? "" : sender;
     if (text_hash(mx->salt ^ 1, rcpt) % 1000000 >= mx->manners.greylist) {
         return true; /* this recipient is not greylisted here */
     }
@@ -237,5 +239,14 @@ void mx_record_close(struct mx_session *session)
         session->record->ended_us = sim_now_us(session->farm->sim);
         session->record->lied = session->record->lied || session->lied;
         session->record = NULL;
+    }
+}
+
+void mx_records_quit(struct mx_session *session)
+{
+    struct sim_farm *farm = session->farm;
+    for (struct list_node *n = farm->records.head.prev; n != &farm->records.head; n = n->prev) {
+        struct sim_mx_record *record = CONTAINER_OF(n, struct sim_mx_record, node);
+        record->quit = record->quit || record->session == session->id;
     }
 }

@@ -57,6 +57,7 @@ struct sim_mx_record {
     uint64_t body_len, body_digest;
     bool body_whole;     /* its end was seen */
     uint16_t final_code; /* given to the network; 0: no reply was sent */
+    bool quit;           /* the client said QUIT later: it had read our replies */
     bool in_tls, lied;   /* lied: in this session before or during it */
 };
 

@@ -84,6 +84,7 @@ void mx_violation(struct mx_session *session, const char *what);
 bool mx_greylist_passed(struct mx_session *session, const char *rcpt);
 struct sim_mx_record *mx_record_open(struct mx_session *session, const char *sender);
 void mx_record_close(struct mx_session *session);
+void mx_records_quit(struct mx_session *session); /* the client has said QUIT */
 
 /* ---- sim_mx_session.c ------------------------------------------------------------------- */
 

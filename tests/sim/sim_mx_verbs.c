@@ -404,6 +404,7 @@ static void answer_quit(struct mx_session *session, char *arguments)
 {
     (void)arguments;
     session->sync_point = true;
+    mx_records_quit(session);
     mx_reply(session, 221, "2.0.0", "bye");
     after_reply(session, MX_HANG_UP);
 }
