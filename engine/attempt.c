@@ -17,8 +17,8 @@
 #include "schedule.h"
 #include "site.h"
 
-#define PROFILES_MAX 1024        /* TLS profiles of one worker */
-#define BROKEN_HOSTS_MAX 10000   /* hosts remembered for broken TLS; the oldest is forgotten */
+#define PROFILES_MAX     1024  /* TLS profiles of one worker */
+#define BROKEN_HOSTS_MAX 10000 /* hosts remembered for broken TLS; the oldest is forgotten */
 
 struct tls_profile_entry {
     struct map_entry entry;
@@ -108,10 +108,10 @@ bool attempt_suits(const struct attempt *attempt, const struct queue *queue)
     return level <= (enum tls_need)attempt->tls_level;
 }
 
-/* ---- failure and the way on ---------------------------------------------------------------- */
+/* ---- failure and the way on ---- */
 
-void attempt_note_failure(struct attempt *attempt, enum client_stage stage,
-                          const char *stage_name, const struct reply *reply)
+void attempt_note_failure(struct attempt *attempt, enum client_stage stage, const char *stage_name,
+                          const struct reply *reply)
 {
     if (attempt->failure == NULL) {
         attempt->failure = malloc(sizeof *attempt->failure);
@@ -124,10 +124,10 @@ void attempt_note_failure(struct attempt *attempt, enum client_stage stage,
 }
 
 static void note_error(struct attempt *attempt, const char *stage_name, const char *enhanced,
-                       const char *format, const char *detail)
+                       const char *what, const char *detail)
 {
-    char text[256];
-    snprintf(text, sizeof text, "%s %s", format, detail);
+    char text[ERROR_TEXT_MAX + 128];
+    snprintf(text, sizeof text, "%s %s", what, detail);
     struct reply reply;
     reply_make(&reply, 421, enhanced, text);
     attempt_note_failure(attempt, CLIENT_STAGE_GREETING, stage_name, &reply);
@@ -151,11 +151,11 @@ static bool is_final_for_queue(const struct attempt *attempt)
     if (!reply_is_permanent(attempt->failure)) {
         return false;
     }
-    bool all_refused = attempt->greeting_5xx_count > 0 &&
-                       attempt->greeting_5xx_count == attempt->addresses_tried;
+    bool all_refused =
+        attempt->greeting_5xx_count > 0 && attempt->greeting_5xx_count == attempt->addresses_tried;
     return attempt->bounce_queue ||
-           (all_refused && (attempt->site->settings->bounce_upon_5xx_greeting ||
-                            attempt->failure->code == 521));
+           (all_refused &&
+            (attempt->site->settings->bounce_upon_5xx_greeting || attempt->failure->code == 521));
 }
 
 /* Before READY nothing was sent for anybody: one record for the queue, and its clock moves on,
@@ -178,9 +178,8 @@ static void report_failure(struct attempt *attempt)
     if (others_work) {
         site->hold_opening_ms = io_now_ms(attempts->io) + ATTEMPT_HELD_MS * 60;
     }
-    outcome_of_queue(attempts->outcomes, attempt, queue,
-                     (enum client_stage)attempt->failure_stage, attempt->failure_stage_name,
-                     attempt->failure, !others_work);
+    outcome_of_queue(attempts->outcomes, attempt, queue, (enum client_stage)attempt->failure_stage,
+                     attempt->failure_stage_name, attempt->failure, !others_work);
 }
 
 static void finish(struct attempt *attempt)
@@ -191,7 +190,7 @@ static void finish(struct attempt *attempt)
 
 static void try_address(struct attempt *attempt);
 
-/* ---- source addresses and connecting ------------------------------------------------------- */
+/* ---- source addresses and connecting ---- */
 
 static bool open_to(struct attempt *attempt, const struct address *peer)
 {
@@ -209,14 +208,14 @@ static bool open_to(struct attempt *attempt, const struct address *peer)
     address_text(peer, attempt->peer_text);
     attempt->state = ATTEMPT_CONNECTING;
     extern const struct connection_events attempt_connection_events;
-    connection_open(&attempt->connection, attempts->io, &attempt_connection_events, attempt,
-                    &(struct connection_target){
-                        .source = source->address.family == ADDRESS_NONE ? NULL
-                                                                         : &attempt->source_address,
-                        .peer = *peer,
-                        .timeout_ms = attempt->site->settings->connect_timeout_ms,
-                        .freebind = attempts->freebind,
-                    });
+    connection_open(
+        &attempt->connection, attempts->io, &attempt_connection_events, attempt,
+        &(struct connection_target){
+            .source = source->address.family == ADDRESS_NONE ? NULL : &attempt->source_address,
+            .peer = *peer,
+            .timeout_ms = attempt->site->settings->connect_timeout_ms,
+            .freebind = attempts->freebind,
+        });
     return true;
 }
 
@@ -277,7 +276,7 @@ static void next_address(struct attempt *attempt)
     try_address(attempt);
 }
 
-/* ---- resolving ------------------------------------------------------------------------------ */
+/* ---- resolving ---- */
 
 /* Addresses of the best preference: they stand first. */
 static uint16_t best_addresses(const struct route *route)
@@ -337,7 +336,7 @@ static void start_resolving(struct attempt *attempt)
                    vmta_has_family(vmta, ADDRESS_IPV4), vmta_has_family(vmta, ADDRESS_IPV6));
 }
 
-/* ---- TLS ------------------------------------------------------------------------------------ */
+/* ---- TLS ---- */
 
 static bool same_address(const struct map_entry *entry, const void *key)
 {
@@ -385,8 +384,8 @@ void attempt_remember_broken_tls(struct attempt *attempt)
     }
     host->until_ms = io_now_ms(attempts->io) + ATTEMPT_BROKEN_TLS_MS;
     if (map_count(&attempts->broken_tls) > BROKEN_HOSTS_MAX) {
-        forget_broken(attempts, CONTAINER_OF(list_first(&attempts->broken_order),
-                                             struct broken_host, node));
+        forget_broken(attempts,
+                      CONTAINER_OF(list_first(&attempts->broken_order), struct broken_host, node));
     }
 }
 
@@ -418,8 +417,7 @@ static bool any_profile(const struct map_entry *entry, const void *key)
 }
 
 static struct tls_profile *profile_for(struct attempts *attempts,
-                                       const struct domain_settings *settings,
-                                       struct error *error)
+                                       const struct domain_settings *settings, struct error *error)
 {
     uint64_t hash = profile_hash(settings);
     struct map_entry *found = map_find(&attempts->profiles, hash, any_profile, NULL);
@@ -431,14 +429,14 @@ static struct tls_profile *profile_for(struct attempts *attempts,
         error_set(error, ENOMEM, "out of memory");
         return NULL;
     }
-    entry->profile = tls_profile_create(
-        attempts->tls,
-        &(struct tls_profile_settings){
-            .ca_file = text_or_null(settings->smtp_tls_ca_file),
-            .ciphers = text_or_null(settings->smtp_tls_ciphers),
-            .ciphersuites = text_or_null(settings->smtp_tls_ciphersuites),
-            .versions = versions_of(settings)},
-        error);
+    entry->profile =
+        tls_profile_create(attempts->tls,
+                           &(struct tls_profile_settings){
+                               .ca_file = text_or_null(settings->smtp_tls_ca_file),
+                               .ciphers = text_or_null(settings->smtp_tls_ciphers),
+                               .ciphersuites = text_or_null(settings->smtp_tls_ciphersuites),
+                               .versions = versions_of(settings)},
+                           error);
     if (entry->profile == NULL || !map_insert(&attempts->profiles, hash, &entry->entry)) {
         tls_profile_destroy(entry->profile);
         free(entry);
@@ -484,7 +482,7 @@ void attempt_start_tls(struct attempt *attempt)
     connection_start_tls(&attempt->connection, session, settings->smtp_greeting_timeout_ms);
 }
 
-/* ---- the connection's callbacks -------------------------------------------------------------- */
+/* ---- the connection's callbacks ---- */
 
 static void begin_talking(struct attempt *attempt)
 {
@@ -599,15 +597,14 @@ static void on_lost(struct connection *connection, int error)
     }
     enum client_stage stage = CLIENT_STAGE_GREETING;
     client_waiting(&attempt->client, &stage);
-    const char *words = error == 0 ? "connection closed by peer"
+    const char *words = error == 0            ? "connection closed by peer"
                         : error == -ETIMEDOUT ? "timed out"
                                               : strerror(-error);
     note_error(attempt, client_stage_name(stage), "4.4.2", words, attempt->peer_text);
     bool was_ready = attempt->state == ATTEMPT_READY;
     attempt->state = ATTEMPT_CLOSING;
     client_lost(&attempt->client);
-    attempt_close(attempt, error == 0 ? CONNECTION_CLOSE_NOW : CONNECTION_CLOSE_ABORT,
-                  !was_ready);
+    attempt_close(attempt, error == 0 ? CONNECTION_CLOSE_NOW : CONNECTION_CLOSE_ABORT, !was_ready);
 }
 
 static void on_closed(struct connection *connection)
@@ -632,7 +629,7 @@ const struct connection_events attempt_connection_events = {
     .closed = on_closed,
 };
 
-/* ---- entry points ---------------------------------------------------------------------------- */
+/* ---- entry points ---- */
 
 void attempt_close(struct attempt *attempt, enum connection_close how, bool try_next)
 {

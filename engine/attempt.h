@@ -28,13 +28,14 @@ struct outcomes;
 struct vmta_source;
 struct gate;
 
-#define ATTEMPT_HELD_MS 1000          /* a prepared message whose rates are not free goes back */
-#define ATTEMPT_CARRY_MS 30000        /* a carried one waits so long for the reply before it */
-#define ATTEMPT_ADDRESSES_MAX 5       /* addresses tried in one attempt (hostile C22) */
-#define ATTEMPT_COMMAND_MS 300000     /* RFC 5321 4.5.3.2.2, .3: MAIL and RCPT five minutes */
-#define ATTEMPT_DATA_MS 120000        /* RFC 5321 4.5.3.2.4: DATA initiation two minutes */
+#define ATTEMPT_HELD_MS           1000   /* a prepared message whose rates are not free goes back */
+#define ATTEMPT_CARRY_MS          30000  /* a carried one waits so long for the reply before it */
+#define ATTEMPT_ADDRESSES_MAX     5      /* addresses tried in one attempt (hostile C22) */
+#define ATTEMPT_COMMAND_MS        300000 /* RFC 5321 4.5.3.2.2, .3: MAIL and RCPT five minutes */
+#define ATTEMPT_DATA_MS           120000 /* RFC 5321 4.5.3.2.4: DATA initiation two minutes */
 #define ATTEMPT_WATCHDOG_EXTRA_MS 300000 /* beyond every deadline: something of ours is stuck */
-#define ATTEMPT_BROKEN_TLS_MS 3600000 /* a host whose TLS failed is spoken to in the clear so long */
+#define ATTEMPT_BROKEN_TLS_MS                                                                      \
+    3600000 /* a host whose TLS failed is spoken to in the clear so long */
 
 enum attempt_state {
     ATTEMPT_RESOLVING,
@@ -49,32 +50,32 @@ struct attempt {
     struct list_node idle_node; /* in site->idle while it has nothing to do */
     struct attempts *attempts;
     struct site *site;
-    struct queue *queue;        /* for whom it was opened; NULL once READY */
+    struct queue *queue; /* for whom it was opened; NULL once READY */
     struct route *route;
     struct vmta_source *source;
-    struct list on_wire;        /* struct transaction, begun, oldest first */
-    struct list lingering;      /* ended, but their bytes are in the send in flight */
-    struct transaction *next;   /* prepared or preparing, one ahead */
-    struct transaction *body;   /* whose body is being written, window by window */
+    struct list on_wire;      /* struct transaction, begun, oldest first */
+    struct list lingering;    /* ended, but their bytes are in the send in flight */
+    struct transaction *next; /* prepared or preparing, one ahead */
+    struct transaction *body; /* whose body is being written, window by window */
     uint64_t opened_ms, messages_sent;
-    uint8_t state;              /* enum attempt_state */
-    uint8_t tls_level;          /* enum tls_need: what it was opened for */
-    bool plain_fallback;        /* this try goes in the clear because TLS failed before */
-    bool try_next_address;      /* when closed: go on with the route */
-    bool repeat_address;        /* … at the same address (other source, or without TLS) */
+    uint8_t state;         /* enum attempt_state */
+    uint8_t tls_level;     /* enum tls_need: what it was opened for */
+    bool plain_fallback;   /* this try goes in the clear because TLS failed before */
+    bool try_next_address; /* when closed: go on with the route */
+    bool repeat_address;   /* … at the same address (other source, or without TLS) */
     bool quitting;
-    struct gate *domain_gate;   /* taken for it beside the virtual MTA's and the total; or NULL */
-    bool counted_open;          /* the scheduler no longer counts it as opening */
+    struct gate *domain_gate; /* taken for it beside the virtual MTA's and the total; or NULL */
+    bool counted_open;        /* the scheduler no longer counts it as opening */
     /* private: */
-    uint16_t address_turn;      /* how many addresses of the route are done with */
+    uint16_t address_turn;              /* how many addresses of the route are done with */
     uint16_t address_start, best_count; /* equal hosts are begun with in turn */
     uint16_t addresses_tried, greeting_5xx_count;
-    uint8_t failure_stage;      /* enum client_stage of `failure` */
-    bool bounce_queue;          /* the failure is permanent for all that waits */
+    uint8_t failure_stage; /* enum client_stage of `failure` */
+    bool bounce_queue;     /* the failure is permanent for all that waits */
     struct resolve_job *resolving;
-    struct reply *failure;      /* why the addresses so far failed; from malloc, NULL = none */
+    struct reply *failure; /* why the addresses so far failed; from malloc, NULL = none */
     const char *failure_stage_name;
-    struct timer timer;         /* held or carried transaction, idle time */
+    struct timer timer; /* held or carried transaction, idle time */
     struct timer watchdog;
     struct connection connection;
     struct client_settings client_settings;
@@ -82,7 +83,7 @@ struct attempt {
     struct iovec iov[CONNECTION_IOV_MAX];
     struct address source_address;
     char source_text[ADDRESS_TEXT_MAX], peer_text[ADDRESS_TEXT_MAX];
-    const char *host_name;      /* in route */
+    const char *host_name; /* in route */
     char helo_name[256];
 };
 

@@ -30,7 +30,7 @@ static struct transaction *first_on_wire(const struct attempt *attempt)
     return node == NULL ? NULL : CONTAINER_OF(node, struct transaction, node);
 }
 
-/* ---- giving back ----------------------------------------------------------------------------- */
+/* ---- giving back ---- */
 
 static void give_back(struct attempt *attempt, struct transaction *transaction)
 {
@@ -80,7 +80,7 @@ void attempt_end_transactions(struct attempt *attempt)
     assert(list_empty(&attempt->on_wire)); /* client_lost and `over` have ended them */
 }
 
-/* ---- what the core reports ------------------------------------------------------------------- */
+/* ---- what the core reports ---- */
 
 static struct transaction *transaction_of(struct client_transaction *core)
 {
@@ -219,7 +219,7 @@ const struct client_events attempt_client_events = {
     .over = on_over,
 };
 
-/* ---- deadlines ------------------------------------------------------------------------------- */
+/* ---- deadlines ---- */
 
 static uint64_t stage_timeout_ms(const struct attempt *attempt, enum client_stage stage)
 {
@@ -262,7 +262,7 @@ void attempt_watch(struct attempt *attempt)
     }
 }
 
-/* ---- the next message ------------------------------------------------------------------------ */
+/* ---- the next message ---- */
 
 static bool may_take_more(const struct attempt *attempt)
 {
@@ -368,7 +368,7 @@ void attempt_on_prepared(struct attempt *attempt, struct transaction *transactio
     }
 }
 
-/* ---- writing --------------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 /* Adds the ready window of the body being written. False: the flight ends here. */
 static bool add_body(struct attempt *attempt, size_t *count)
@@ -383,9 +383,8 @@ static bool add_body(struct attempt *attempt, size_t *count)
         return false;
     }
     if (body->window.len > 0) {
-        attempt->iov[(*count)++] =
-            (struct iovec){.iov_base = (void *)(uintptr_t)body->window.data,
-                           .iov_len = body->window.len};
+        attempt->iov[(*count)++] = (struct iovec){.iov_base = (void *)(uintptr_t)body->window.data,
+                                                  .iov_len = body->window.len};
     }
     body->ready = false;
     if (!prepare_at_end(body)) {
@@ -414,9 +413,8 @@ static size_t gather(struct attempt *attempt)
             attempt->body = transaction_of(output.body);
             continue;
         }
-        attempt->iov[count++] =
-            (struct iovec){.iov_base = (void *)(uintptr_t)output.commands.data,
-                           .iov_len = output.commands.len};
+        attempt->iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)output.commands.data,
+                                               .iov_len = output.commands.len};
     }
     return count;
 }
@@ -468,7 +466,7 @@ void attempt_pump(struct attempt *attempt)
     }
 }
 
-/* ---- timers and commands from above ----------------------------------------------------------- */
+/* ---- timers and commands from above ---- */
 
 /* One timer for three waits that exclude each other: idle, a prepared message whose rates are not
  * free, a carried one whose predecessor gets no reply. */
@@ -485,8 +483,7 @@ void attempt_on_timer(struct timer *timer)
         drop_next(attempt);
     }
     struct transaction *oldest = first_on_wire(attempt);
-    struct list_node *carried =
-        oldest == NULL ? NULL : list_next(&attempt->on_wire, &oldest->node);
+    struct list_node *carried = oldest == NULL ? NULL : list_next(&attempt->on_wire, &oldest->node);
     if (carried != NULL) {
         client_recall(&attempt->client, &CONTAINER_OF(carried, struct transaction, node)->core);
         attempt->quitting = true; /* stays for the one reply, carries no body any more */
@@ -514,8 +511,7 @@ void attempt_recall(struct attempt *attempt, const struct queue *queue)
     for (struct list_node *node = list_first(&attempt->on_wire); node != NULL; node = next) {
         next = list_next(&attempt->on_wire, node);
         struct transaction *transaction = CONTAINER_OF(node, struct transaction, node);
-        if (transaction->queue == queue &&
-            client_recall(&attempt->client, &transaction->core)) {
+        if (transaction->queue == queue && client_recall(&attempt->client, &transaction->core)) {
             break; /* the list has changed; a recall closes the connection */
         }
     }

@@ -15,18 +15,18 @@ struct attempts {
     struct tls_worker *tls;
     struct preparer *preparer;
     struct slab *slab;
-    struct map profiles;    /* struct tls_profile_entry by settings */
-    struct map broken_tls;  /* struct broken_host by address */
+    struct map profiles;   /* struct tls_profile_entry by settings */
+    struct map broken_tls; /* struct broken_host by address */
     struct list broken_order;
     uint32_t worker;
     bool freebind;
 };
 
-/* ---- attempt.c ---------------------------------------------------------------------------- */
+/* ---- attempt.c ---- */
 
 /* Remembers why this address failed (the last one counts) for the queue's record. */
-void attempt_note_failure(struct attempt *attempt, enum client_stage stage,
-                          const char *stage_name, const struct reply *reply);
+void attempt_note_failure(struct attempt *attempt, enum client_stage stage, const char *stage_name,
+                          const struct reply *reply);
 
 /* Closes the connection; afterwards the next address is tried (before READY) or it ends. */
 void attempt_close(struct attempt *attempt, enum connection_close how, bool try_next);
@@ -35,7 +35,7 @@ void attempt_close(struct attempt *attempt, enum connection_close how, bool try_
 void attempt_start_tls(struct attempt *attempt);
 void attempt_remember_broken_tls(struct attempt *attempt);
 
-/* ---- attempt_dialogue.c ------------------------------------------------------------------- */
+/* ---- attempt_dialogue.c ---- */
 
 extern const struct client_events attempt_client_events;
 

@@ -42,4 +42,8 @@ struct config *commands_load(const char *path, unsigned *warnings);
 /* commands_run.c */
 int command_run(const struct command_line *line);
 
+/* commands_config.c */
+int command_check(const struct command_line *line);
+int command_explain(const struct command_line *line);
+
 #endif

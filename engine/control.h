@@ -11,7 +11,7 @@
 struct control;
 struct engine;
 
-#define CONTROL_LINE_MAX (64 * 1024) /* bytes of one request */
+#define CONTROL_LINE_MAX    (64 * 1024) /* bytes of one request */
 #define CONTROL_CLIENTS_MAX 64
 
 /* Listens on the configuration's control-socket. NULL with error. */

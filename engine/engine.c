@@ -21,21 +21,21 @@
 #include "vmta/limits.h"
 #include "vmta/registry.h"
 
-#define EX_SOFTWARE_ 70
-#define EX_CONFIG_ 78
-#define MAILBOX_LEN 1024
-#define SEGMENT_BYTES (64u * 1024 * 1024)
-#define LIMITS_MAX 1000000           /* named limits: virtual MTAs, domains */
-#define UPLOAD_BYTES_MAX (256u << 20) /* bodies on their way in, all workers */
-#define RCPTS_MAX 20000000           /* resident at once; memory is what limits before */
-#define DESCRIPTORS_RESERVED 256     /* segments, files, control, resolver */
+#define EX_SOFTWARE_         70
+#define EX_CONFIG_           78
+#define MAILBOX_LEN          1024
+#define SEGMENT_BYTES        (64u * 1024 * 1024)
+#define LIMITS_MAX           1000000      /* named limits: virtual MTAs, domains */
+#define UPLOAD_BYTES_MAX     (256u << 20) /* bodies on their way in, all workers */
+#define RCPTS_MAX            20000000     /* resident at once; memory is what limits before */
+#define DESCRIPTORS_RESERVED 256          /* segments, files, control, resolver */
 
 static struct worker *keeper(struct engine *engine)
 {
     return &engine->workers[ENGINE_KEEPER];
 }
 
-/* ---- making ---------------------------------------------------------------------------------------- */
+/* ---- making ---- */
 
 static uint32_t count_workers(const struct engine_options *options)
 {
@@ -79,8 +79,8 @@ static uint64_t cut_to_descriptors(const char *directive, uint64_t wanted, uint6
 
 static void set_total_limits(struct engine *engine, uint64_t descriptors)
 {
-    uint64_t available =
-        descriptors > 2 * DESCRIPTORS_RESERVED ? descriptors - DESCRIPTORS_RESERVED : descriptors / 2;
+    uint64_t available = descriptors > 2 * DESCRIPTORS_RESERVED ? descriptors - DESCRIPTORS_RESERVED
+                                                                : descriptors / 2;
     uint64_t out = cut_to_descriptors("total-max-smtp-out",
                                       config_global(engine->config)->total_max_smtp_out, available);
     struct limit *total = limits_entry(engine->limits, LIMIT_TOTAL, BYTES("smtp-out"));
@@ -104,8 +104,7 @@ struct engine *engine_create(const struct engine_options *options, struct error 
     engine->callers = callers_create(ENGINE_SESSIONS_MAX);
     bool alone = engine->worker_count == 1;
     if (!alone) {
-        engine->registry =
-            registry_create(engine->worker_count, ENGINE_KEEPER, SCHEDULE_SITES_MAX);
+        engine->registry = registry_create(engine->worker_count, ENGINE_KEEPER, SCHEDULE_SITES_MAX);
     }
     if (engine->mailboxes == NULL || engine->limits == NULL || engine->callers == NULL ||
         (!alone && engine->registry == NULL)) {
@@ -119,7 +118,7 @@ struct engine *engine_create(const struct engine_options *options, struct error 
     return engine;
 }
 
-/* ---- start ------------------------------------------------------------------------------------------ */
+/* ---- start ---- */
 
 int engine_open_spool(struct engine *engine, struct error *error)
 {
@@ -178,12 +177,11 @@ int engine_restore(struct engine *engine, struct error *error)
     if (engine->arrivals == NULL) {
         return error_set(error, EX_SOFTWARE_, "out of memory");
     }
-    engine->accounting =
-        accounting_create(&(struct accounting_options){.io = keeper(engine)->io,
-                                                       .spool = engine->spool,
-                                                       .config = engine->config,
-                                                       .worker = ENGINE_KEEPER},
-                          error);
+    engine->accounting = accounting_create(&(struct accounting_options){.io = keeper(engine)->io,
+                                                                        .spool = engine->spool,
+                                                                        .config = engine->config,
+                                                                        .worker = ENGINE_KEEPER},
+                                           error);
     if (engine->accounting == NULL) {
         return -1;
     }
@@ -217,7 +215,7 @@ int engine_started(struct engine *engine, struct error *error)
     return 0;
 }
 
-/* ---- orders: one letter to each worker, answered when done ------------------------------------------- */
+/* ---- orders: one letter to each worker, answered when done ---- */
 
 static void give_orders(struct engine *engine, void (*deliver)(struct letter *letter))
 {
@@ -244,7 +242,7 @@ static struct engine_order *order_of(struct letter *letter)
     return CONTAINER_OF(letter, struct engine_order, letter);
 }
 
-/* ---- stop ---------------------------------------------------------------------------------------------- */
+/* ---- stop ---- */
 
 static void on_settled(void *owner)
 {
@@ -304,8 +302,7 @@ static void on_drain(struct letter *letter)
     struct engine_order *order = order_of(letter);
     struct worker *worker = order->worker;
     worker_drain(worker);
-    order->until_ms =
-        io_now_ms(worker->io) + config_global(worker->config)->shutdown_timeout_ms;
+    order->until_ms = io_now_ms(worker->io) + config_global(worker->config)->shutdown_timeout_ms;
     timer_init(&order->poll, on_drain_poll);
     timer_start(io_timers(worker->io), &order->poll, 0);
 }
@@ -320,7 +317,7 @@ void engine_drain(struct engine *engine)
     give_orders(engine, on_drain);
 }
 
-/* ---- reload --------------------------------------------------------------------------------------------- */
+/* ---- reload ---- */
 
 static void on_reloaded(struct letter *letter)
 {
@@ -349,8 +346,7 @@ static void on_reload(struct letter *letter)
 
 int engine_reload(struct engine *engine, struct error *error)
 {
-    if (engine->options.load == NULL || engine->state != ENGINE_RUNNING ||
-        engine->orders_out > 0) {
+    if (engine->options.load == NULL || engine->state != ENGINE_RUNNING || engine->orders_out > 0) {
         return error_set(error, 75, "busy: another reload or a stop is under way, try again");
     }
     struct config *config = engine->options.load(engine->options.owner, error);
@@ -367,7 +363,7 @@ int engine_reload(struct engine *engine, struct error *error)
     return 0;
 }
 
-/* ---- wishes from signals ------------------------------------------------------------------------------------ */
+/* ---- wishes from signals ---- */
 
 void engine_want_stop(struct engine *engine)
 {
@@ -407,7 +403,7 @@ void engine_poll(struct engine *engine)
     }
 }
 
-/* ---- admission ---------------------------------------------------------------------------------------------- */
+/* ---- admission ---- */
 
 bool engine_admits(struct engine *engine, const struct config *config, struct bytes vmta,
                    uint32_t rcpt_count)
@@ -433,7 +429,7 @@ bool engine_admits(struct engine *engine, const struct config *config, struct by
     return bytes == NULL || limit_used(bytes) < status.bytes_max / 100 * share;
 }
 
-/* ---- running with threads --------------------------------------------------------------------------------------- */
+/* ---- running with threads ---- */
 
 struct run {
     struct engine *engine;

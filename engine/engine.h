@@ -26,18 +26,18 @@ struct registry;
 struct scheduler;
 struct spool;
 
-#define ENGINE_WORKERS_MAX 64
-#define ENGINE_KEEPER 0            /* the worker that writes the log */
+#define ENGINE_WORKERS_MAX  64
+#define ENGINE_KEEPER       0      /* the worker that writes the log */
 #define ENGINE_SESSIONS_MAX 100000 /* injecting sessions at once, all workers */
 
 enum engine_state { ENGINE_STARTING, ENGINE_RUNNING, ENGINE_DRAINING, ENGINE_STOPPED };
 
 struct engine_options {
-    struct config *config;    /* the engine's from here on */
-    const char *config_path;  /* for reload; NULL: cannot */
-    uint32_t workers;         /* 0: as the configuration says */
-    uint32_t mailbox_len;     /* 0: 1024; the simulator: 2 */
-    uint64_t segment_bytes;   /* 0: 64 MiB */
+    struct config *config;   /* the engine's from here on */
+    const char *config_path; /* for reload; NULL: cannot */
+    uint32_t workers;        /* 0: as the configuration says */
+    uint32_t mailbox_len;    /* 0: 1024; the simulator: 2 */
+    uint64_t segment_bytes;  /* 0: 64 MiB */
     /* Loads the configuration again; NULL on error (logged). */
     struct config *(*load)(void *owner, struct error *error);
     void (*state_changed)(void *owner, enum engine_state state); /* NULL: nobody asks */
@@ -49,7 +49,7 @@ struct engine_order {
     struct letter letter;
     struct engine *engine;
     struct worker *worker;
-    struct timer poll;  /* on that worker, while it drains */
+    struct timer poll; /* on that worker, while it drains */
     uint64_t until_ms;
 };
 
@@ -70,12 +70,12 @@ struct engine {
     struct engine_order orders[ENGINE_WORKERS_MAX];
     uint32_t orders_out;
     enum engine_state state;
-    struct config *old_config;      /* freed when the last worker has moved on */
+    struct config *old_config; /* freed when the last worker has moved on */
     uint64_t started_ms;
     int64_t started_wall_ms;
     bool restored;
     atomic_bool stop_wanted, stop_now_wanted, reload_wanted, reopen_wanted;
-    atomic_bool running;            /* false: loops end */
+    atomic_bool running; /* false: loops end */
 };
 
 /* NULL with error. Nothing runs yet. */
@@ -91,7 +91,7 @@ int engine_started(struct engine *engine, struct error *error);    /* keeper, af
 void engine_poll(struct engine *engine);
 
 /* From any thread, also a signal handler's: */
-void engine_want_stop(struct engine *engine);   /* drain, then stop; a second time: at once */
+void engine_want_stop(struct engine *engine); /* drain, then stop; a second time: at once */
 void engine_want_reload(struct engine *engine);
 void engine_want_reopen(struct engine *engine); /* log and accounting files */
 

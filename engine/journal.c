@@ -41,9 +41,9 @@ bool journal_encode(struct buffer *out, const struct event *event)
 static void set_text(struct event *event, uint8_t tag, struct bytes text)
 {
     switch (tag) {
-#define EVENT_TEXT(number, member, name) \
-    case number:                         \
-        event->member = text;            \
+#define EVENT_TEXT(number, member, name)                                                           \
+    case number:                                                                                   \
+        event->member = text;                                                                      \
         break;
         EVENT_TEXTS(EVENT_TEXT)
 #undef EVENT_TEXT
@@ -55,9 +55,9 @@ static void set_text(struct event *event, uint8_t tag, struct bytes text)
 static void set_number(struct event *event, uint8_t tag, uint64_t value)
 {
     switch (tag) {
-#define EVENT_NUMBER(number, member) \
-    case number:                     \
-        event->member = value;       \
+#define EVENT_NUMBER(number, member)                                                               \
+    case number:                                                                                   \
+        event->member = value;                                                                     \
         break;
         EVENT_NUMBERS(EVENT_NUMBER)
 #undef EVENT_NUMBER

@@ -23,44 +23,44 @@ enum event_type {
 
 /* One row per text field: tag on disk (never reused), member, name in JSON and CSV or "" where
  * the sink composes it. */
-#define EVENT_TEXTS(X)                      \
-    X(1, orig, "orig")                      \
-    X(2, rcpt, "rcpt")                      \
-    X(3, orcpt, "orcpt")                    \
-    X(4, dsn_status, "dsnStatus")           \
-    X(5, dsn_diag, "dsnDiag")               \
-    X(6, mx_host, "")                       \
-    X(7, bounce_category, "bounceCat")      \
-    X(8, source_type, "srcType")            \
-    X(9, source_host, "")                   \
-    X(10, source_ip, "")                    \
-    X(11, delivery_type, "dlvType")         \
-    X(12, delivery_source_ip, "dlvSourceIp") \
-    X(13, delivery_destination_ip, "dlvDestinationIp") \
-    X(14, esmtp_available, "dlvEsmtpAvailable") \
-    X(15, vmta, "vmta")                     \
-    X(16, vmta_pool, "vmtaPool")            \
-    X(17, job, "jobId")                     \
-    X(18, envid, "envId")                   \
-    X(19, queue, "queue")                   \
-    X(20, stage, "stage")                   \
-    X(21, tls, "tls")                       \
-    X(22, tls_protocol, "dlvTlsProtocol")   \
-    X(23, tls_cipher, "dlvTlsCipher")       \
-    X(24, message_id, "msgId")              \
-    X(25, user, "rcvSmtpUser")              \
-    X(26, bounce_class, "bounceClass")      \
+#define EVENT_TEXTS(X)                                                                             \
+    X(1, orig, "orig")                                                                             \
+    X(2, rcpt, "rcpt")                                                                             \
+    X(3, orcpt, "orcpt")                                                                           \
+    X(4, dsn_status, "dsnStatus")                                                                  \
+    X(5, dsn_diag, "dsnDiag")                                                                      \
+    X(6, mx_host, "")                                                                              \
+    X(7, bounce_category, "bounceCat")                                                             \
+    X(8, source_type, "srcType")                                                                   \
+    X(9, source_host, "")                                                                          \
+    X(10, source_ip, "")                                                                           \
+    X(11, delivery_type, "dlvType")                                                                \
+    X(12, delivery_source_ip, "dlvSourceIp")                                                       \
+    X(13, delivery_destination_ip, "dlvDestinationIp")                                             \
+    X(14, esmtp_available, "dlvEsmtpAvailable")                                                    \
+    X(15, vmta, "vmta")                                                                            \
+    X(16, vmta_pool, "vmtaPool")                                                                   \
+    X(17, job, "jobId")                                                                            \
+    X(18, envid, "envId")                                                                          \
+    X(19, queue, "queue")                                                                          \
+    X(20, stage, "stage")                                                                          \
+    X(21, tls, "tls")                                                                              \
+    X(22, tls_protocol, "dlvTlsProtocol")                                                          \
+    X(23, tls_cipher, "dlvTlsCipher")                                                              \
+    X(24, message_id, "msgId")                                                                     \
+    X(25, user, "rcvSmtpUser")                                                                     \
+    X(26, bounce_class, "bounceClass")                                                             \
     X(27, receive_destination_ip, "rcvDestinationIp")
 
 /* Numbers; 0 is left out of the encoding. */
-#define EVENT_NUMBERS(X)                    \
-    X(128, logged_wall_ms)                  \
-    X(129, queued_wall_ms)                  \
-    X(130, delivery_size)                   \
-    X(131, smtp_code)                       \
-    X(132, attempt)                         \
-    X(133, next_attempt_wall_ms)            \
-    X(134, after_dot_lost)                  \
+#define EVENT_NUMBERS(X)                                                                           \
+    X(128, logged_wall_ms)                                                                         \
+    X(129, queued_wall_ms)                                                                         \
+    X(130, delivery_size)                                                                          \
+    X(131, smtp_code)                                                                              \
+    X(132, attempt)                                                                                \
+    X(133, next_attempt_wall_ms)                                                                   \
+    X(134, after_dot_lost)                                                                         \
     X(135, first_attempt_wall_ms)
 
 struct event {

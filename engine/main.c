@@ -15,9 +15,10 @@ static void print_usage(FILE *out)
     for (const struct command *command = commands_table; command->name != NULL; command++) {
         fprintf(out, "  %-38s %s\n", command->usage, command->help);
     }
-    fprintf(out, "\n  -c FILE     configuration (default %s)\n"
-                 "  --json      print JSON\n"
-                 "  --version   print the version\n",
+    fprintf(out,
+            "\n  -c FILE     configuration (default %s)\n"
+            "  --json      print JSON\n"
+            "  --version   print the version\n",
             DEFAULT_CONFIG);
 }
 

@@ -47,10 +47,10 @@ void outcomes_destroy(struct outcomes *outcomes)
     free(outcomes);
 }
 
-/* ---- building the event ------------------------------------------------------------------- */
+/* ---- building the event ---- */
 
-static void add_message(struct event *event, struct event_texts *texts,
-                        const struct spool *spool, const struct message *message)
+static void add_message(struct event *event, struct event_texts *texts, const struct spool *spool,
+                        const struct message *message)
 {
     event->queued_wall_ms = (uint64_t)message->accepted_wall_ms;
     event->orig = message_sender(message);
@@ -130,12 +130,12 @@ static struct bytes encode(struct outcomes *outcomes, const struct event *event)
 static void put(struct outcomes *outcomes, enum spool_outcome_kind kind, struct rcpt *rcpt,
                 const struct event *event)
 {
-    spool_put_outcome(outcomes->spool, outcomes->worker,
-                      &(struct spool_outcome){
-                          .kind = kind, .rcpt = rcpt, .event = encode(outcomes, event)});
+    spool_put_outcome(
+        outcomes->spool, outcomes->worker,
+        &(struct spool_outcome){.kind = kind, .rcpt = rcpt, .event = encode(outcomes, event)});
 }
 
-/* ---- a recipient's answer ----------------------------------------------------------------- */
+/* ---- a recipient's answer ---- */
 
 /* What every record about a recipient has in common. */
 static void fill_rcpt_event(struct outcomes *outcomes, struct event *event,
@@ -222,11 +222,11 @@ void outcome_of_rcpt(struct outcomes *outcomes, const struct attempt *attempt, s
     schedule_mark(outcomes->scheduler, queue->site);
 }
 
-/* ---- a queue's failure -------------------------------------------------------------------- */
+/* ---- a queue's failure ---- */
 
-void outcome_of_queue(struct outcomes *outcomes, const struct attempt *attempt,
-                      struct queue *queue, enum client_stage stage, const char *stage_name,
-                      const struct reply *reply, bool hold_queue)
+void outcome_of_queue(struct outcomes *outcomes, const struct attempt *attempt, struct queue *queue,
+                      enum client_stage stage, const char *stage_name, const struct reply *reply,
+                      bool hold_queue)
 {
     (void)stage;
     uint64_t now_ms = io_now_ms(outcomes->io);

@@ -35,9 +35,9 @@ void outcome_of_rcpt(struct outcomes *outcomes, const struct attempt *attempt, s
                      enum client_stage stage, const struct reply *reply, bool after_dot_lost);
 
 /* Nothing got as far as MAIL: one `tq`, and the queue's retry clock moves on. */
-void outcome_of_queue(struct outcomes *outcomes, const struct attempt *attempt,
-                      struct queue *queue, enum client_stage stage, const char *stage_name,
-                      const struct reply *reply, bool hold_queue);
+void outcome_of_queue(struct outcomes *outcomes, const struct attempt *attempt, struct queue *queue,
+                      enum client_stage stage, const char *stage_name, const struct reply *reply,
+                      bool hold_queue);
 
 /* A permanent answer for the whole queue (no such domain, greeting 521): bounces what is ready,
  * at most OUTCOME_BOUNCE_MAX now; true: more are left, call again next turn. */

@@ -86,8 +86,7 @@ static void fill_core(struct transaction *transaction)
 }
 
 struct transaction *prepare_create(struct preparer *preparer, struct attempt *attempt,
-                                   struct queue *queue, struct rcpt *const *rcpts,
-                                   uint32_t count)
+                                   struct queue *queue, struct rcpt *const *rcpts, uint32_t count)
 {
     assert(count > 0);
     struct transaction *transaction = slab_take(preparer->transactions);
@@ -222,8 +221,8 @@ static bool start_read(struct transaction *transaction)
         must_stuff(transaction) ? transaction->memory_bytes - transaction->raw_len : 0;
     transaction->read.done = on_read;
     transaction->reading = true;
-    spool_read_body(transaction->preparer->spool, transaction->preparer->worker,
-                    &transaction->read, transaction->message, transaction->body_offset,
+    spool_read_body(transaction->preparer->spool, transaction->preparer->worker, &transaction->read,
+                    transaction->message, transaction->body_offset,
                     transaction->memory + transaction->window_start, transaction->raw_len);
     return true;
 }

@@ -23,28 +23,28 @@ struct preparer;
 
 struct transaction {
     struct client_transaction core;
-    struct list_node node;    /* attempt's, or the preparer's list of those that wait for room */
+    struct list_node node; /* attempt's, or the preparer's list of those that wait for room */
     struct attempt *attempt;
     struct queue *queue;
     struct message *message;
-    uint64_t taken_ms;        /* when its recipients left the queue; MAIL within a second or back */
+    uint64_t taken_ms; /* when its recipients left the queue; MAIL within a second or back */
     uint32_t rcpt_count;
-    bool ready;               /* the window holds the next bytes to send */
-    bool failed;              /* the body cannot be read: core is not to be begun */
-    bool begun;               /* client_begin was called */
-    bool reading;             /* a window is on its way from the spool */
-    bool abandoned;           /* its owner let go while a read was in flight */
+    bool ready;     /* the window holds the next bytes to send */
+    bool failed;    /* the body cannot be read: core is not to be begun */
+    bool begun;     /* client_begin was called */
+    bool reading;   /* a window is on its way from the spool */
+    bool abandoned; /* its owner let go while a read was in flight */
     bool rates_taken;
-    bool stuffed;             /* as the bytes in the window are */
-    uint64_t body_offset;     /* body bytes read so far, windows before included */
-    struct bytes window;      /* next bytes for the wire */
+    bool stuffed;         /* as the bytes in the window are */
+    uint64_t body_offset; /* body bytes read so far, windows before included */
+    struct bytes window;  /* next bytes for the wire */
     /* private: */
     struct preparer *preparer;
     struct spool_read read;
     char *memory;
     size_t memory_bytes, window_start;
     uint32_t raw_len;
-    bool line_start;          /* the next body byte begins a line: for stuffing */
+    bool line_start; /* the next body byte begins a line: for stuffing */
     struct rcpt **rcpts;
     uint8_t *accepted;
     struct rcpt *rcpts_inline[PREPARE_RCPTS_INLINE];
@@ -54,7 +54,7 @@ struct transaction {
 struct preparer_options {
     struct spool *spool;
     uint32_t worker;
-    size_t bytes_max;          /* body bytes in memory, all transactions of this worker */
+    size_t bytes_max; /* body bytes in memory, all transactions of this worker */
     uint32_t transactions_max;
 };
 
@@ -63,8 +63,7 @@ void preparer_destroy(struct preparer *preparer);
 
 /* A transaction of `count` recipients of one message; NULL: none left. The array is copied. */
 struct transaction *prepare_create(struct preparer *preparer, struct attempt *attempt,
-                                   struct queue *queue, struct rcpt *const *rcpts,
-                                   uint32_t count);
+                                   struct queue *queue, struct rcpt *const *rcpts, uint32_t count);
 
 /* Starts reading the next window: `on_prepared` of the attempt (attempt.h) is called later, never
  * inside. stuffed: dots at line starts are doubled. */

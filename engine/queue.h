@@ -18,8 +18,8 @@
 
 struct site;
 
-#define QUEUE_WAKE_MAX 1024 /* recipients moved from deferred to ready in one turn */
-#define QUEUE_ERROR_MAX 160 /* bytes of the last error kept for `show` */
+#define QUEUE_WAKE_MAX  1024 /* recipients moved from deferred to ready in one turn */
+#define QUEUE_ERROR_MAX 160  /* bytes of the last error kept for `show` */
 
 struct queue_error {
     int64_t wall_ms;
@@ -44,7 +44,7 @@ struct queue {
     struct timer timer; /* first of: deferred due, not_before, expiry sweep */
     void (*changed)(struct queue *queue);
     void (*expired)(struct queue *queue, struct rcpt *rcpt);
-    uint64_t sweep_ms;     /* next walk over the ready list for expired recipients */
+    uint64_t sweep_ms; /* next walk over the ready list for expired recipients */
     uint64_t bounce_after_ms;
 };
 

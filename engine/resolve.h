@@ -17,7 +17,7 @@
 
 struct domain_settings;
 
-#define ROUTE_HOSTS_MAX 16
+#define ROUTE_HOSTS_MAX     16
 #define ROUTE_ADDRESSES_MAX 32 /* all hosts together */
 
 struct route_host {
@@ -31,9 +31,9 @@ struct route {
     uint32_t refs;
     uint64_t expires_ms; /* monotonic: ask again after this */
     uint32_t host_count, address_count;
-    struct route_host *hosts;     /* in order of trying */
-    struct address *addresses;    /* with port */
-    uint64_t mx_set_hash;         /* of the sorted lowest-preference MX names: the roll-up key */
+    struct route_host *hosts;  /* in order of trying */
+    struct address *addresses; /* with port */
+    uint64_t mx_set_hash;      /* of the sorted lowest-preference MX names: the roll-up key */
 };
 
 struct resolver;
@@ -42,7 +42,7 @@ struct resolver_options {
     struct io *io;
     struct dns *dns;
     uint64_t seed;
-    const char *own_name;                            /* our host-name: an MX that is us */
+    const char *own_name; /* our host-name: an MX that is us */
     bool (*is_own_listener)(void *owner, const struct address *address);
     void *owner;
 };
@@ -53,7 +53,8 @@ void resolver_destroy(struct resolver *resolver);
 struct resolve_request {
     /* Exactly once, never inside the asking call. route NULL: `failure` holds the reply that the
      * outcome is made from (4.4.3, 5.1.2, 5.1.10 null MX, 5.4.6 loop, 4.4.4 no address in a family
-     * we can bind …), permanent or transient by its code. The route is referenced for the callee. */
+     * we can bind …), permanent or transient by its code. The route is referenced for the callee.
+     */
     void (*done)(struct resolve_request *request, struct route *route);
     struct reply failure;
     /* private: */
@@ -67,9 +68,8 @@ struct resolve_request {
 };
 
 /* settings must outlive the request. ipv4/ipv6: the families the virtual MTA can bind. */
-void resolve_domain(struct resolver *resolver, struct resolve_request *request,
-                    const char *domain, const struct domain_settings *settings, bool ipv4,
-                    bool ipv6);
+void resolve_domain(struct resolver *resolver, struct resolve_request *request, const char *domain,
+                    const struct domain_settings *settings, bool ipv4, bool ipv6);
 /* `done` still comes, with route NULL. */
 void resolve_cancel(struct resolve_request *request);
 void route_unref(struct route *route); /* NULL is accepted */

@@ -28,16 +28,16 @@ struct attempts;
 struct outcomes;
 struct transaction;
 
-#define SCHEDULE_RCPTS_MAX 1000 /* recipients of one transaction (RFC 5321 4.5.3.1.8: 100) */
+#define SCHEDULE_RCPTS_MAX 1000    /* recipients of one transaction (RFC 5321 4.5.3.1.8: 100) */
 #define SCHEDULE_SITES_MAX 1000000 /* of one worker */
 #define SCHEDULE_VMTAS_MAX 100000
-#define SCHEDULE_OPEN_MAX 256 /* connections begun in one turn, all sites of a worker */
+#define SCHEDULE_OPEN_MAX  256 /* connections begun in one turn, all sites of a worker */
 
 /* One shared limit as this worker sees it: the limit, and its sites that wait for room. */
 struct gate {
     struct limit *limit;
-    struct list waiting;        /* struct site */
-    struct list_node node;      /* scheduler's list of gates with waiters */
+    struct list waiting;   /* struct site */
+    struct list_node node; /* scheduler's list of gates with waiters */
     struct map_entry entry;
 };
 
@@ -49,7 +49,7 @@ struct vmta_lane {
     struct list ready;           /* struct site, SITE_READY */
     struct gate gate;            /* max-smtp-out of the virtual MTA */
     struct vmta vmta;
-    const struct config_vmta *settings; /* NULL: vanished from the configuration (orphaned) */
+    const struct config_vmta *settings;      /* NULL: vanished from the configuration (orphaned) */
     struct limit *resident, *resident_bytes; /* recipients and body bytes queued, all workers */
 };
 
@@ -75,13 +75,14 @@ struct scheduler {
     struct list lanes_ready;   /* ring of virtual MTAs with ready sites */
     struct list dirty;         /* sites to look at */
     struct list waiting_gates; /* gates with waiting sites */
-    struct gate total;         /* total-max-smtp-out */
+    struct timer gate_timer;
+    struct gate total; /* total-max-smtp-out */
     struct pauses pauses;
     uint64_t rcpt_count;       /* resident here */
     uint32_t attempt_count;    /* connections */
     bool draining;             /* open nothing, begin nothing */
     struct scheduler **others; /* by worker; the engine's */
-    struct scheduler_bell bells[LIMITS_WORKERS_MAX];
+    struct scheduler_bell bells[LIMIT_WORKERS_MAX];
     /* A site is empty; false: it must stay, recipients are on their way to it. */
     bool (*site_emptied)(void *owner, struct site *site);
     void *owner;
@@ -118,7 +119,7 @@ bool schedule_run(struct scheduler *scheduler);
 /* The site should be looked at in this turn's schedule_run. */
 void schedule_mark(struct scheduler *scheduler, struct site *site);
 
-/* ---- asked by attempts ---------------------------------------------------------------------- */
+/* ---- asked by attempts ---- */
 
 /* What this connection may send next, taken from its site's queues, or NULL: nothing, or not
  * now (then the site has been put where it waits). The recipients are RCPT_TAKEN. */
@@ -134,7 +135,7 @@ void schedule_opened(struct scheduler *scheduler, struct attempt *attempt);
 void schedule_idle(struct scheduler *scheduler, struct attempt *attempt);
 void schedule_closed(struct scheduler *scheduler, struct attempt *attempt);
 
-/* ---- asked by control ----------------------------------------------------------------------- */
+/* ---- asked by control ---- */
 
 /* "domain/vmta" glob; each matching site in order of making. */
 void schedule_each_site(struct scheduler *scheduler, const char *pattern,

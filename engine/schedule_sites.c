@@ -16,9 +16,9 @@
 #include "schedule_private.h"
 
 #define LOCAL_ADDRESSES_MAX 1024 /* of this host, for CIDR ranges of source addresses */
-#define SITE_NAME_MAX 512
+#define SITE_NAME_MAX       512
 
-/* ---- virtual MTAs ------------------------------------------------------------------------------ */
+/* ---- virtual MTAs ---- */
 
 static bool same_lane(const struct map_entry *entry, const void *key)
 {
@@ -127,7 +127,7 @@ static struct vmta_lane *lane_for(struct scheduler *scheduler, struct bytes name
     return lane;
 }
 
-/* ---- sites ---------------------------------------------------------------------------------------- */
+/* ---- sites ---- */
 
 static bool same_gate(const struct map_entry *entry, const void *key)
 {
@@ -282,7 +282,7 @@ void schedule_free_site(struct site *site)
     free(site);
 }
 
-/* ---- arriving --------------------------------------------------------------------------------------- */
+/* ---- arriving ---- */
 
 static uint64_t due_ms(const struct scheduler *scheduler, const struct rcpt *rcpt)
 {
@@ -296,8 +296,7 @@ void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt)
     const struct message *message = rcpt_message(rcpt);
     struct vmta_lane *lane = lane_for(scheduler, message_vmta(message));
     struct site *site = lane == NULL ? NULL : site_for(scheduler, lane, rcpt_domain(rcpt));
-    struct queue *queue =
-        site == NULL ? NULL : queue_for(site, (enum tls_need)message->tls_need);
+    struct queue *queue = site == NULL ? NULL : queue_for(site, (enum tls_need)message->tls_need);
     if (queue == NULL) {
         /* It is safe in the spool and comes back with a restart; nothing better can be done. */
         LOG_ERROR("out of memory for queue %.*s/%.*s: recipient waits in the spool",
@@ -322,7 +321,7 @@ void schedule_rcpt_final(struct scheduler *scheduler, const struct queue *queue,
     scheduler->rcpt_count--;
 }
 
-/* ---- asked by control ------------------------------------------------------------------------------- */
+/* ---- asked by control ---- */
 
 void schedule_each_site(struct scheduler *scheduler, const char *pattern,
                         void (*found)(void *owner, struct site *site), void *owner)
@@ -396,7 +395,7 @@ uint32_t schedule_retry_now(struct scheduler *scheduler, const char *pattern)
     return command.count;
 }
 
-/* ---- reload and drain --------------------------------------------------------------------------------- */
+/* ---- reload and drain ---- */
 
 static void reload_lane(struct scheduler *scheduler, struct vmta_lane *lane)
 {
@@ -482,7 +481,7 @@ uint32_t scheduler_attempt_count(const struct scheduler *scheduler)
     return scheduler->attempt_count;
 }
 
-/* ---- end of life --------------------------------------------------------------------------------------- */
+/* ---- end of life ---- */
 
 static void drop_site(void *owner, struct site *site)
 {

@@ -23,10 +23,10 @@ struct gate;
 
 /* A site is in exactly one place. */
 enum site_wait {
-    SITE_QUIET,          /* nothing sendable, or all its connections are busy with it */
-    SITE_READY,          /* in its virtual MTA's ready list, to open a connection */
-    SITE_WAITING_GATE,   /* in the list of one full limit */
-    SITE_WAITING_TIME,   /* timer runs: rate, connect rate, suspended addresses, hold */
+    SITE_QUIET,        /* nothing sendable, or all its connections are busy with it */
+    SITE_READY,        /* in its virtual MTA's ready list, to open a connection */
+    SITE_WAITING_GATE, /* in the list of one full limit */
+    SITE_WAITING_TIME, /* timer runs: rate, connect rate, suspended addresses, hold */
 };
 
 struct site {
@@ -37,26 +37,28 @@ struct site {
     struct scheduler *scheduler;
     struct vmta_lane *lane;
     const struct domain_settings *settings;
-    struct gate *domain_gate;    /* domain-max-smtp-out, shared by virtual MTAs; NULL = none */
+    struct gate *domain_gate; /* domain-max-smtp-out, shared by virtual MTAs; NULL = none */
     struct shared_rate *domain_rate;
-    struct list queues;          /* struct queue */
-    struct list sendable;        /* struct queue, round robin */
-    struct list attempts;        /* every connection */
-    struct list idle;            /* those that wait for mail */
-    uint32_t attempt_count;      /* opening, busy and idle */
+    struct list queues;     /* struct queue */
+    struct list sendable;   /* struct queue, round robin */
+    struct list attempts;   /* every connection */
+    struct list idle;       /* those that wait for mail */
+    uint32_t attempt_count; /* opening, busy and idle */
     uint32_t opening_count;
     struct rate message_rate, connect_rate;
     enum site_wait wait;
+    struct gate *waits_at; /* SITE_WAITING_GATE: where */
+    struct gate *woken_by; /* a wake of this gate is its to use or to pass on */
     struct timer timer;
-    uint64_t hold_opening_ms;    /* a further connection failed while others work: no new one
-                                    before this */
-    struct route *route;         /* NULL until resolved; with its expiry */
-    uint32_t route_turn;         /* where the next connection starts among equal hosts */
-    uint64_t arrived_count;      /* recipients since the registry of owners last heard of it */
+    uint64_t hold_opening_ms; /* a further connection failed while others work: no new one
+                                 before this */
+    struct route *route;      /* NULL until resolved; with its expiry */
+    uint32_t route_turn;      /* where the next connection starts among equal hosts */
+    uint64_t arrived_count;   /* recipients since the registry of owners last heard of it */
     /* counts for `show` */
     uint64_t delivered, deferred, bounced;
     uint32_t domain_len;
-    char name[];                 /* "domain/vmta" */
+    char name[]; /* "domain/vmta" */
 };
 
 static inline struct bytes site_domain(const struct site *site)

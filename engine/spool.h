@@ -159,6 +159,21 @@ void spool_each_state(struct spool *spool,
                       void (*found)(void *owner, struct bytes key, struct bytes value),
                       void *owner);
 
+/* Waits until what the keeper's worker has handed over (states, outcomes, the batches it took in)
+ * is on stable storage. */
+struct spool_barrier {
+    void (*durable)(struct spool_barrier *barrier); /* may start the next one */
+    /* private: */
+    struct list_node node;
+    uint64_t position;
+};
+
+/* `durable` once everything handed over before this call survives a crash, never inside it; after
+ * a failed sync once it was written again. On the keeper's thread. */
+void spool_when_durable(struct spool *spool, struct spool_barrier *barrier);
+/* Not waited for any more, the memory is the caller's again; one that is not waiting stays so. */
+void spool_barrier_cancel(struct spool_barrier *barrier);
+
 /* ---- following the journal ---------------------------------------------------------------- */
 
 /* A sink reads every synced event in order of sequence, on the keeper's thread, from its position
@@ -183,6 +198,8 @@ void spool_follow(struct spool *spool, struct spool_follower *follower, uint64_t
 void spool_follow_next(struct spool_follower *follower);
 /* Everything up to `sequence` is durable at the sink: the journal need not keep it. */
 void spool_follow_durable(struct spool_follower *follower, uint64_t sequence);
+/* True: every event that is synced by now was handed to this follower. */
+bool spool_follow_at_end(const struct spool_follower *follower);
 void spool_unfollow(struct spool_follower *follower);
 
 /* ---- life --------------------------------------------------------------------------------- */

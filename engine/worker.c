@@ -20,14 +20,13 @@
 #include "spool.h"
 #include "vmta/registry.h"
 
-#define RING_ENTRIES 4096
-#define RECV_BUFFER_BYTES 8192
-#define RECV_BUFFERS 1024                    /* 8 MiB a worker, lent only while bytes are handled */
+#define RING_ENTRIES       4096
+#define RECV_BUFFER_BYTES  8192
+#define RECV_BUFFERS       1024 /* 8 MiB a worker, lent only while bytes are handled */
 #define PREPARED_BYTES_MAX (64 * 1024 * 1024) /* bodies in memory on their way out, per worker */
-#define ATTEMPTS_MAX 20000                   /* connections out of one worker */
+#define ATTEMPTS_MAX       20000              /* connections out of one worker */
 
-int worker_create(struct worker *worker, struct engine *engine, uint32_t index,
-                  struct error *error)
+int worker_create(struct worker *worker, struct engine *engine, uint32_t index, struct error *error)
 {
     *worker = (struct worker){.engine = engine, .index = index, .config = engine->config};
     worker->io = io_create(&(struct io_options){.worker_index = index,
@@ -42,7 +41,7 @@ int worker_create(struct worker *worker, struct engine *engine, uint32_t index,
     return 0;
 }
 
-/* ---- callbacks that the modules ask by ---------------------------------------------------------- */
+/* ---- callbacks that the modules ask by ---- */
 
 static const struct config *on_config(void *owner)
 {
@@ -87,16 +86,16 @@ static bool on_site_emptied(void *owner, struct site *site)
                           site->arrived_count);
 }
 
-/* ---- phases --------------------------------------------------------------------------------------- */
+/* ---- phases ---- */
 
 static int create_names(struct worker *worker, struct error *error)
 {
     const struct global_settings *global = config_global(worker->config);
-    worker->dns = dns_create(worker->io,
-                             &(struct dns_options){.servers = global->name_servers.items,
-                                                   .server_count =
-                                                       (uint32_t)global->name_servers.count},
-                             error);
+    worker->dns =
+        dns_create(worker->io,
+                   &(struct dns_options){.servers = global->name_servers.items,
+                                         .server_count = (uint32_t)global->name_servers.count},
+                   error);
     if (worker->dns == NULL) {
         return -1;
     }
@@ -249,14 +248,13 @@ int worker_start(struct worker *worker, struct error *error)
     return 0;
 }
 
-/* ---- the loop --------------------------------------------------------------------------------------- */
+/* ---- the loop ---- */
 
 void worker_turn(struct worker *worker)
 {
     struct engine *engine = worker->engine;
     worker->turns++;
-    uint32_t delivered =
-        mailbox_receive(engine->mailboxes, worker->index, WORKER_LETTERS_MAX);
+    uint32_t delivered = mailbox_receive(engine->mailboxes, worker->index, WORKER_LETTERS_MAX);
     if (worker->index == ENGINE_KEEPER) {
         engine_poll(engine);
     }
@@ -271,7 +269,7 @@ void worker_turn(struct worker *worker)
     mailbox_awake(engine->mailboxes, worker->index);
 }
 
-/* ---- drain, reload, end -------------------------------------------------------------------------------- */
+/* ---- drain, reload, end ---- */
 
 static void on_sessions_drained(void *owner)
 {

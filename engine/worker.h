@@ -23,7 +23,7 @@ struct scheduler;
 struct sessions;
 struct tls_worker;
 
-#define WORKER_LETTERS_MAX 512 /* delivered in one turn */
+#define WORKER_LETTERS_MAX   512 /* delivered in one turn */
 #define WORKER_LISTENERS_MAX 256
 
 struct worker {

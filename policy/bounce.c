@@ -9,28 +9,28 @@ enum { ANY = 0xffff };
 
 /* First match wins: subject, detail, category, class. RFC 3463 says what the codes mean; the
  * categories are those that operators' reports already use. */
-#define BOUNCE_ROWS(X)                                \
-    X(1, 2, "bad-domain", "hard")                     \
-    X(1, 7, "invalid-sender", "technical")            \
-    X(1, 8, "invalid-sender", "technical")            \
-    X(1, 10, "bad-domain", "hard")                    \
-    X(1, ANY, "bad-mailbox", "hard")                  \
-    X(2, 1, "inactive-mailbox", "hard")               \
-    X(2, 2, "quota-issues", "soft")                   \
-    X(2, 3, "content-related", "soft")                \
-    X(2, ANY, "bad-mailbox", "hard")                  \
-    X(3, 3, "content-related", "technical")           \
-    X(3, 4, "content-related", "soft")                \
-    X(3, 5, "bad-configuration", "technical")         \
-    X(4, 1, "no-answer-from-host", "soft")            \
-    X(4, 2, "bad-connection", "soft")                 \
-    X(4, 3, "routing-errors", "soft")                 \
-    X(4, 4, "routing-errors", "soft")                 \
-    X(4, 6, "routing-errors", "technical")            \
-    X(4, 7, "message-expired", "expired")             \
-    X(5, 3, "policy-related", "block")                \
-    X(5, ANY, "protocol-errors", "technical")         \
-    X(6, ANY, "content-related", "technical")         \
+#define BOUNCE_ROWS(X)                                                                             \
+    X(1, 2, "bad-domain", "hard")                                                                  \
+    X(1, 7, "invalid-sender", "technical")                                                         \
+    X(1, 8, "invalid-sender", "technical")                                                         \
+    X(1, 10, "bad-domain", "hard")                                                                 \
+    X(1, ANY, "bad-mailbox", "hard")                                                               \
+    X(2, 1, "inactive-mailbox", "hard")                                                            \
+    X(2, 2, "quota-issues", "soft")                                                                \
+    X(2, 3, "content-related", "soft")                                                             \
+    X(2, ANY, "bad-mailbox", "hard")                                                               \
+    X(3, 3, "content-related", "technical")                                                        \
+    X(3, 4, "content-related", "soft")                                                             \
+    X(3, 5, "bad-configuration", "technical")                                                      \
+    X(4, 1, "no-answer-from-host", "soft")                                                         \
+    X(4, 2, "bad-connection", "soft")                                                              \
+    X(4, 3, "routing-errors", "soft")                                                              \
+    X(4, 4, "routing-errors", "soft")                                                              \
+    X(4, 6, "routing-errors", "technical")                                                         \
+    X(4, 7, "message-expired", "expired")                                                          \
+    X(5, 3, "policy-related", "block")                                                             \
+    X(5, ANY, "protocol-errors", "technical")                                                      \
+    X(6, ANY, "content-related", "technical")                                                      \
     X(7, ANY, "policy-related", "block")
 
 struct bounce_row {

@@ -48,11 +48,16 @@ bool pauses_add(struct pauses *pauses, const char *pattern)
     return true;
 }
 
+bool pauses_covers(const char *wide, const char *narrow)
+{
+    return fnmatch(wide, narrow, 0) == 0;
+}
+
 size_t pauses_remove(struct pauses *pauses, const char *pattern)
 {
     size_t kept = 0, removed = 0;
     for (size_t i = 0; i < pauses->count; i++) {
-        if (fnmatch(pattern, pauses->patterns[i], 0) == 0) {
+        if (pauses_covers(pattern, pauses->patterns[i])) {
             free(pauses->patterns[i]);
             removed++;
         } else {

@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define PAUSES_MAX 1024        /* patterns */
-#define PAUSES_PATTERN_MAX 512 /* bytes of one, with the terminating NUL */
+#define PAUSES_MAX         1024 /* patterns */
+#define PAUSES_PATTERN_MAX 512  /* bytes of one, with the terminating NUL */
 
 struct pauses {
     /* private: */
@@ -26,6 +26,9 @@ bool pauses_add(struct pauses *pauses, const char *pattern);
 
 /* Removes every pattern that `pattern` covers (itself, and narrower ones); the count. */
 size_t pauses_remove(struct pauses *pauses, const char *pattern);
+
+/* Does resuming `wide` lift `narrow`? */
+bool pauses_covers(const char *wide, const char *narrow);
 
 bool pauses_hold(const struct pauses *pauses, const char *queue);
 

@@ -93,8 +93,8 @@ static struct registry_entry *create(struct registry *registry, struct bytes sit
     if (entry == NULL) {
         return NULL;
     }
-    *entry = (struct registry_entry){.owner = least_loaded(registry),
-                                     .name_len = (uint32_t)site.len};
+    *entry =
+        (struct registry_entry){.owner = least_loaded(registry), .name_len = (uint32_t)site.len};
     memcpy(entry->name, site.data, site.len);
     if (!map_insert(&registry->map, bytes_hash(site), &entry->entry)) {
         free(entry);

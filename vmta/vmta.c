@@ -34,8 +34,7 @@ bool vmta_add_source(struct vmta *vmta, const struct address *address, struct by
         free(name);
         return false;
     }
-    grown[vmta->source_count++] =
-        (struct vmta_source){.address = *address, .helo_name = name};
+    grown[vmta->source_count++] = (struct vmta_source){.address = *address, .helo_name = name};
     return true;
 }
 
@@ -54,8 +53,8 @@ bool vmta_has_family(const struct vmta *vmta, enum address_family family)
     return false;
 }
 
-struct vmta_source *vmta_pick_source(struct vmta *vmta, enum address_family family,
-                                     uint64_t now_ms, uint64_t *again_ms)
+struct vmta_source *vmta_pick_source(struct vmta *vmta, enum address_family family, uint64_t now_ms,
+                                     uint64_t *again_ms)
 {
     *again_ms = UINT64_MAX;
     for (uint32_t i = 0; i < vmta->source_count; i++) {

@@ -11,8 +11,8 @@
 #include "base/address.h"
 #include "base/bytes.h"
 
-#define VMTA_SOURCES_MAX 4096       /* addresses of one virtual MTA, CIDR ranges expanded */
-#define VMTA_SUSPEND_MS 60000       /* first suspension of an address that cannot be bound */
+#define VMTA_SOURCES_MAX    4096    /* addresses of one virtual MTA, CIDR ranges expanded */
+#define VMTA_SUSPEND_MS     60000   /* first suspension of an address that cannot be bound */
 #define VMTA_SUSPEND_MAX_MS 3600000 /* it doubles up to this */
 
 struct vmta_source {
@@ -42,8 +42,8 @@ bool vmta_has_family(const struct vmta *vmta, enum address_family family);
 
 /* The next usable source of the family, round robin; NULL when none is, and then *again_ms is
  * when the first comes back (UINT64_MAX: there is none of this family). */
-struct vmta_source *vmta_pick_source(struct vmta *vmta, enum address_family family,
-                                     uint64_t now_ms, uint64_t *again_ms);
+struct vmta_source *vmta_pick_source(struct vmta *vmta, enum address_family family, uint64_t now_ms,
+                                     uint64_t *again_ms);
 
 /* bind said EADDRNOTAVAIL: this address alone is left out for a growing while (C25, C42). */
 void vmta_source_failed(struct vmta_source *source, uint64_t now_ms);

@@ -20,8 +20,7 @@ struct list {
 };
 
 /* The struct of `type` whose member `member` is the node at `pointer`. */
-#define CONTAINER_OF(pointer, type, member) \
-    ((type *)((uintptr_t)(pointer) - offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *)((uintptr_t)(pointer)-offsetof(type, member)))
 
 static inline void list_init(struct list *list)
 {

@@ -12,7 +12,7 @@
 #include "base/list.h"
 
 #define TIMERS_LEVELS 4
-#define TIMERS_SLOTS 256
+#define TIMERS_SLOTS  256
 
 struct timer {
     /* Called from timers_run, the timer already stopped: it may be started again or freed. */

@@ -21,9 +21,11 @@ struct work {
     struct io *home;
 };
 
+/* threads: 1 to 64. NULL: no memory or no threads. */
 struct work_pool *work_pool_create(uint32_t threads, uint32_t queue_max);
 
-/* Waits for running jobs; those not begun come home first by the owners' loops. */
+/* Runs what it has taken and ends its threads. The homes must still be there: a turn of each after
+ * this brings the last jobs' `done`. NULL is accepted. */
 void work_pool_destroy(struct work_pool *pool);
 
 /* False: the queue is full; nothing was taken. */

@@ -14,9 +14,9 @@
 #include "base/list.h"
 #include "io/io.h"
 
-#define DNS_NAME_MAX 256     /* bytes with the terminating NUL */
-#define DNS_MX_MAX 32        /* of a larger set the best preferences are kept */
-#define DNS_ADDRESSES_MAX 32 /* per host, both families together */
+#define DNS_NAME_MAX      256 /* bytes with the terminating NUL */
+#define DNS_MX_MAX        32  /* of a larger set the best preferences are kept */
+#define DNS_ADDRESSES_MAX 32  /* per host, both families together */
 
 struct dns;
 
@@ -40,18 +40,18 @@ struct dns_mx {
 };
 
 struct dns_query {
-    /* Exactly once, never inside the asking call, also after dns_cancel (status DNS_FAILED). */
+    /* Exactly once, never inside the asking call. A query cannot be taken back: its memory stays
+     * until then (a lookup ends within timeout_ms * tries). */
     void (*done)(struct dns_query *query);
     enum dns_status status;
     uint32_t ttl_s;
     uint32_t mx_count;
-    struct dns_mx *mx;             /* dns_mx: owned by the query until dns_query_deinit */
+    struct dns_mx *mx; /* dns_mx: owned by the query until dns_query_deinit */
     uint32_t address_count;
-    struct address *addresses;     /* dns_addresses: likewise; IPv6 first as DNS gave them */
-    bool is_alias;                 /* the name was a CNAME */
-    const char *failure;           /* words for DNS_FAILED */
+    struct address *addresses; /* dns_addresses: likewise; IPv6 first as DNS gave them */
+    bool is_alias;             /* the name was a CNAME */
+    const char *failure;       /* words for DNS_FAILED */
     /* private: */
-    struct list_node node;
     struct timer turn;
     struct dns *dns;
     char name[DNS_NAME_MAX];
@@ -66,7 +66,6 @@ void dns_lookup_mx(struct dns *dns, struct dns_query *query, const char *domain)
 /* A and AAAA together as wanted (at least one). */
 void dns_lookup_addresses(struct dns *dns, struct dns_query *query, const char *host, bool ipv4,
                           bool ipv6);
-void dns_cancel(struct dns_query *query);
 void dns_query_deinit(struct dns_query *query);
 
 /* Forgets a name, or all with "*"; the count. */

@@ -26,7 +26,7 @@ struct tls_profile_settings {
     const char *certificate_file, *key_file; /* NULL: none (client) */
     const char *ca_file;                     /* NULL: the system's store when verifying */
     const char *ciphers, *ciphersuites;      /* NULL: OpenSSL's defaults */
-    uint32_t versions;                       /* enum tls_version bits */
+    uint32_t versions;                       /* enum tls_version bits, at least one */
 };
 
 /* NULL with error (unreadable file, key does not match …). Cached by the caller. */
@@ -38,8 +38,8 @@ void tls_profile_destroy(struct tls_profile *profile);
 struct tls_client_options {
     const char *server_name; /* SNI and, if verify, the name the certificate must bear */
     bool verify;
-    /* Sessions are kept and resumed per this key (host, port, policy, virtual MTA); at most four
-     * tickets a key and 50,000 keys a worker. */
+    /* Sessions are kept and resumed per this key (host, port, policy, virtual MTA), the name and
+     * whether it was verified; at most four tickets a key and 50,000 keys a worker. 0: never. */
     uint64_t resume_key;
 };
 
@@ -49,13 +49,15 @@ struct tls_session *tls_server_create(struct tls_profile *profile);
 void tls_session_destroy(struct tls_session *session); /* NULL is accepted */
 
 enum tls_result {
-    TLS_OK,        /* done for now: more input is needed */
+    TLS_OK,          /* done for now: more input is needed */
     TLS_ESTABLISHED, /* tls_handshake only, once */
-    TLS_CLOSED,    /* close_notify */
-    TLS_FAILED,    /* see tls_failure */
+    TLS_CLOSED,      /* close_notify */
+    TLS_FAILED,      /* see tls_failure */
 };
 
-/* Ciphertext from the network goes in here, all of it (bounded by one receive buffer). */
+/* Ciphertext from the network goes in here, all of it; what is not read yet is kept, at most
+ * TLS_IN_MAX. */
+#define TLS_IN_MAX (256 * 1024)
 enum tls_result tls_receive(struct tls_session *session, const void *data, size_t len);
 
 /* Drives the handshake. Output may be waiting after any call. */
@@ -64,13 +66,14 @@ enum tls_result tls_handshake(struct tls_session *session);
 /* Decrypted bytes, at most len; 0 = none now (see *result). */
 size_t tls_read(struct tls_session *session, void *data, size_t len, enum tls_result *result);
 
-/* Encrypts all of iov into the output; -EMSGSIZE if more than TLS_OUT_MAX would wait. */
+/* Encrypts all of it into the output. -EMSGSIZE: more than TLS_OUT_MAX would wait, nothing was
+ * taken; -EPROTO: the session has failed. */
 #define TLS_OUT_MAX (512 * 1024)
 int tls_write(struct tls_session *session, const void *data, size_t len);
 void tls_close_notify(struct tls_session *session);
 
-/* Ciphertext to send, valid until tls_output_sent(n). */
-struct bytes tls_output(const struct tls_session *session);
+/* Ciphertext to send, valid until tls_output_sent(n), also over calls that add more. */
+struct bytes tls_output(struct tls_session *session);
 void tls_output_sent(struct tls_session *session, size_t n);
 
 struct tls_info {

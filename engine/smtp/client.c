@@ -344,21 +344,28 @@ static uint32_t room_in_flight(const struct client *client)
     return max < CLIENT_IN_FLIGHT_MAX ? max : CLIENT_IN_FLIGHT_MAX;
 }
 
-bool client_may_carry(const struct client *client)
+static bool takes_more(const struct client *client)
 {
     return client->state == CLIENT_READY && !client->over && !client->quit_wanted &&
-           !client->draining && client_pipelines(client) && client->last_final_positive &&
-           client->transactions_count < room_in_flight(client);
+           !client->draining;
 }
 
 bool client_may_begin(const struct client *client)
 {
-    if (client->transactions_count > 0) {
-        return client_may_carry(client) &&
-               client_nth(client, client->transactions_count - 1)->state >= CLIENT_BODY_GOING;
-    }
-    return client->state == CLIENT_READY && !client->over && !client->quit_wanted &&
-           !client->draining;
+    return takes_more(client) && client->transactions_count == 0;
+}
+
+bool client_may_carry(const struct client *client)
+{
+    uint32_t count = client->transactions_count;
+    return takes_more(client) && count > 0 && count < room_in_flight(client) &&
+           client_pipelines(client) && client->last_final_positive &&
+           client_nth(client, count - 1)->state >= CLIENT_BODY_GOING;
+}
+
+bool client_sends_bdat(const struct client *client)
+{
+    return client_chunks(client);
 }
 
 /* False, with the reply that says why, if the peer cannot take such a message at all. */
@@ -405,7 +412,7 @@ static bool refuse_bad_rcpts(struct client *client, struct client_transaction *t
 
 void client_begin(struct client *client, struct client_transaction *transaction)
 {
-    assert(client_may_begin(client));
+    assert(client_may_begin(client) || client_may_carry(client));
     assert(transaction->rcpt_count >= 1 && transaction->rcpt_count <= CLIENT_RCPTS_MAX);
     transaction->rcpts_sent = transaction->rcpts_answered = transaction->accepted_count = 0;
     transaction->state = CLIENT_QUEUED;

@@ -138,7 +138,7 @@ struct client_events {
                  const struct reply *reply);
 };
 
-#define CLIENT_OUT_BYTES       2048 /* commands wait here until sent; one RCPT with DSN fits twice */
+#define CLIENT_OUT_BYTES       2048 /* commands wait here until sent; two RCPTs with DSN fit */
 #define CLIENT_OUTSTANDING_MAX 64   /* commands sent and not yet answered; then we wait */
 #define CLIENT_IN_FLIGHT_MAX   8    /* transactions on the wire at once */
 #define CLIENT_RCPTS_MAX       1000 /* recipients of one transaction */
@@ -191,16 +191,21 @@ void client_lost(struct client *client);
 /* The TLS handshake is done: EHLO again. */
 void client_secured(struct client *client);
 
-/* True: client_begin may be called now. Established, and nothing is in flight, or carrying is
- * allowed (client_may_carry) and the body of the last one begun has been handed out. */
+/* The session is established and nothing is in flight: client_begin may be called. */
 bool client_may_begin(const struct client *client);
 
-/* May the next transaction be begun behind one whose body is on its way (its MAIL in the same
- * flight as the final dot)? PIPELINING, the last final reply on this connection was 2xx, and there
- * is room in flight. For asking the scheduler ahead; client_may_begin says when. */
+/* client_begin may be called though something is in flight, to be carried behind it: the body of
+ * the last one begun has been handed out (its final dot and the next MAIL share a flight), the
+ * peer offers PIPELINING, the last final reply on this connection was 2xx, and there is room. */
 bool client_may_carry(const struct client *client);
 
-/* Starts a transaction; it may end inside this call with CLIENT_END_UNSUITABLE. */
+/* How the body of a transaction begun now would be asked for: by BDAT, so as it lies in the spool.
+ * For preparing ahead; struct client_output.stuffed is the last word, since a refused BDAT changes
+ * the answer. */
+bool client_sends_bdat(const struct client *client);
+
+/* Starts a transaction; it may end inside this call with CLIENT_END_UNSUITABLE, or with REPLY if
+ * no recipient can be written. Requires client_may_begin or client_may_carry. */
 void client_begin(struct client *client, struct client_transaction *transaction);
 
 /* Takes a begun transaction back. True: transaction_ended(UNATTEMPTED) was called and no byte of

@@ -1,20 +1,9 @@
 /* The kernel's io: every fact of the contract, with all that the kernel offers and with what old
- * kernels lack; then what only the real one can show. */
+ * kernels lack. */
 #include "../unit/test.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include "base/logger.h"
-#include "contract.h"
 #include "io/io_kernel.h"
-
-static const struct io_options contract_options = {
-    .entries = CONTRACT_ENTRIES,
-    .recv_buffer_bytes = CONTRACT_RECV_BUFFER_BYTES,
-    .recv_buffer_count = CONTRACT_RECV_BUFFER_COUNT,
-};
+#include "world.h"
 
 /* Linux 6.1 has all; then older and older. */
 static const uint32_t kernels[] = {
@@ -27,31 +16,12 @@ static const uint32_t kernels[] = {
 
 static void run_fact(void (*fact)(struct contract *), uint32_t missing)
 {
-    char directory[] = "/tmp/posthaste-io-XXXXXX";
-    struct error error;
-    io_pretend_missing = missing;
-    struct contract contract = {
-        .io = io_create(&contract_options, &error),
-        .directory = mkdtemp(directory),
-        .pool = work_pool_create(1, CONTRACT_WORK_QUEUE),
-        .threads = true,
-    };
-    io_pretend_missing = 0;
-    if (contract.io == NULL || contract.directory == NULL || contract.pool == NULL) {
-        printf("no world: %s\n", error.text);
-        test_failed = true;
-        return;
+    struct world world;
+    CHECK(world_open(&world, missing));
+    if (!test_failed) {
+        fact(&world.contract);
+        CHECK_INT(world_close(&world), 0);
     }
-    fact(&contract);
-    if (contract.failures > 0) {
-        printf("with: %s\n", io_features(contract.io));
-        test_failed = true;
-    }
-    work_pool_destroy(contract.pool);
-    io_destroy(contract.io);
-    char command[128];
-    snprintf(command, sizeof command, "rm -r '%s'", directory);
-    CHECK_INT(system(command), 0);
 }
 
 #define FACT(name)                                                                                 \

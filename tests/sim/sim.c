@@ -2,9 +2,9 @@
  * jumps to the next event, descriptors, and the digest.
  *
  * Workers are events too. A worker's turn is queued soon after something becomes ready for it,
- * else for the earlier of its `until` and its first timer. The engine's loop computes `until`
- * before io_run and may make new work after it, where the kernel's io_run would not have slept;
- * so a worker counts as asleep only after two turns in a row in which it did nothing. */
+ * else for the earlier of its `until` and its first timer. Where the kernel's io_run would sleep,
+ * the simulated one returns with nothing delivered; what the turn does after that call, if
+ * anything, is taken as a reason for another turn at once. */
 #include "sim.h"
 
 #include <assert.h>
@@ -69,6 +69,7 @@ void sim_destroy(struct sim *sim)
     assert(list_empty(&sim->ios));
     sim_net_destroy(sim->net);
     sim_disk_destroy(sim->disk);
+    sim_zones_destroy(sim->zones);
     sim_give(sim->fds);
     sim_give(sim);
     the_world = NULL;
@@ -340,11 +341,9 @@ static void after_turn(struct io *io)
     if (sim_chance(sim, sim->odds.worker_stall)) {
         soon += sim_spread(sim, SIM_MS, 2 * SIM_SECOND);
     }
-    bool quiet = io->activity == io->activity_seen && list_empty(&io->ready) && !io->woken;
-    io->activity_seen = io->activity;
-    io->quiet_turns = quiet ? io->quiet_turns + 1 : 0;
+    bool idle = !io->delivered && io->activity == io->activity_seen;
     uint64_t sleep = sleep_until_us(io);
-    if (io->quiet_turns < 2 || sleep <= soon) {
+    if (!idle || io->woken || !list_empty(&io->ready) || sleep <= soon) {
         io->turns_awake++;
         queue_turn(io, soon);
         return;
@@ -365,6 +364,10 @@ static void on_turn(struct sim_event *event)
     sim->running = io;
     sim->blocked_us = 0;
     sim_memory_enter();
+    if (io->before_turn != NULL) {
+        io->before_turn(io->before_owner, io->before_index);
+        io->before_turn = NULL;
+    }
     io->turn(io->owner);
     sim_memory_leave();
     bool destroyed = sim->running != io; /* io_destroy takes itself out */

@@ -104,6 +104,7 @@ void sim_op_come_home(struct sim_op *op)
         [SIM_OP_ACCEPT] = "accept", [SIM_OP_CONNECT] = "connected", [SIM_OP_RECV] = "received",
         [SIM_OP_SEND] = "sent",     [SIM_OP_POLL] = "polled",       [SIM_OP_READ] = "read",
         [SIM_OP_WRITE] = "written", [SIM_OP_SYNC] = "synced",       [SIM_OP_WORK] = "worked",
+        [SIM_OP_DNS] = "resolved",
     };
     int result = op->result;
     sim_note(op->io->sim, names[op->kind], op->io->index, (uint64_t)(int64_t)result);
@@ -212,7 +213,7 @@ static void deliver_ready(struct io *io)
     list_splice_back(&batch, &io->ready);
     while (!list_empty(&batch)) {
         struct sim_op *op = take_ready(&batch, io->sim);
-        io->activity++;
+        io->delivered = true;
         op->deliver(op);
     }
 }
@@ -247,16 +248,13 @@ int io_run(struct io *io, uint64_t until_ms)
         assert(io->sim->running == io);
     }
     io->until_ms = until_ms;
-    if (io->woken) {
-        io->woken = false;
-        io->activity++;
-    }
+    io->delivered = io->woken;
+    io->woken = false;
     read_clocks(io);
     deliver_ready(io);
-    if (timers_next_ms(&io->timers) <= io->now_ms) {
-        io->activity++;
-    }
+    io->delivered = io->delivered || timers_next_ms(&io->timers) <= io->now_ms;
     timers_run(&io->timers, io->now_ms);
+    io->activity_seen = io->activity;
     return 0;
 }
 

@@ -10,8 +10,10 @@
 #include "sim.h"
 #include "sim_memory.h"
 
+struct dns_query;
 struct sim_net;
 struct sim_disk;
+struct sim_zones;
 
 /* ---- descriptors ------------------------------------------------------------------------ */
 
@@ -49,6 +51,7 @@ struct sim {
     uint32_t fd_max;
     struct sim_net *net;
     struct sim_disk *disk;
+    struct sim_zones *zones; /* NULL: none yet */
 };
 
 /* When the next event is due; UINT64_MAX: none is queued. */
@@ -60,6 +63,7 @@ void sim_net_destroy(struct sim_net *net);
 void sim_net_crash(struct sim_net *net, enum sim_crash kind);
 struct sim_disk *sim_disk_create(struct sim *sim, uint64_t bytes_max);
 void sim_disk_destroy(struct sim_disk *disk);
+void sim_zones_destroy(struct sim_zones *zones); /* NULL is accepted */
 void sim_disk_crash(struct sim_disk *disk, enum sim_crash kind);
 
 /* sim_file.c, at a crash: the first `len` bytes of a write under way reach the page cache; every
@@ -84,9 +88,13 @@ struct io {
     void *owner;
     struct sim_event turn_event;
     uint64_t turn_due_us;   /* of turn_event while queued */
-    uint64_t activity;      /* submissions, deliveries, wake-ups: does not stand still */
-    uint64_t activity_seen; /* as of the last turn */
-    uint32_t quiet_turns;   /* in a row, with nothing done */
+    uint64_t activity;      /* submissions, wake-ups: does not stand still */
+    uint64_t activity_seen; /* as io_run returned */
+    bool delivered;         /* by the last io_run: it would not have slept */
+    /* Put off from the end of the last turn, where the real loop would still be asleep. */
+    void (*before_turn)(void *owner, uint32_t index);
+    void *before_owner;
+    uint32_t before_index;
     uint64_t turns_awake;
 };
 
@@ -100,6 +108,7 @@ enum sim_op_kind {
     SIM_OP_WRITE,
     SIM_OP_SYNC,
     SIM_OP_WORK,
+    SIM_OP_DNS,
 };
 
 enum sim_op_state {
@@ -115,7 +124,7 @@ struct sim_op {
     struct sim_event cancel;
     struct list_node node, ready;
     struct io *io;
-    struct io_op *op; /* NULL for SIM_OP_WORK */
+    struct io_op *op; /* NULL for SIM_OP_WORK, SIM_OP_DNS */
     enum sim_op_kind kind;
     enum sim_op_state state;
     int fd, result;
@@ -152,6 +161,10 @@ struct sim_op {
             void *work;
             void *pool;
         } work;
+        struct {
+            struct dns_query *query;
+            bool fails;
+        } dns;
         struct {
             void *acceptor;
         } accept;

@@ -212,7 +212,7 @@ size_t sim_peer_unsent(const struct sim_peer *peer)
 
 void sim_peer_send(struct sim_peer *peer, const void *data, size_t len)
 {
-    if (peer->socket == NULL || peer->result != 0 || peer->closing) {
+    if (len == 0 || peer->socket == NULL || peer->result != 0 || peer->closing) {
         return;
     }
     if (peer->unsent_len + len > peer->unsent_capacity) {

@@ -219,7 +219,7 @@ static inline void begin(struct session *session, struct message *message, const
                          int rcpt_count)
 {
     write_message(message, name, rcpt_count);
-    CHECK(client_may_begin(&session->client));
+    CHECK(client_may_begin(&session->client) || client_may_carry(&session->client));
     client_begin(&session->client, &message->transaction);
 }
 

@@ -9,13 +9,14 @@ static void carry(struct session *session, struct message *a, struct message *b)
 {
     struct client_output out;
     begin(session, a, "A", 1);
-    CHECK(!client_may_begin(&session->client));
+    CHECK(!client_may_carry(&session->client));
     said(session);
     hear(session, OK OK "354 go\r\n");
     client_next_output(&session->client, &out);
     CHECK_INT(out.kind, CLIENT_BODY);
     CHECK(out.stuffed);
-    CHECK(client_may_begin(&session->client));
+    CHECK(client_may_carry(&session->client));
+    CHECK(!client_may_begin(&session->client));
     begin(session, b, "B", 1);
     client_body_ended(&session->client, out.body);
     CHECK_STRING(said(session), ".\r\nMAIL FROM:<s@y>\r\nRCPT TO:<a@x>\r\nDATA\r\n");

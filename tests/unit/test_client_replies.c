@@ -296,7 +296,7 @@ static void run_script(const struct script *script, const char *lines, bool reus
     noted(&session);
     begin(&session, &message, "A", 2);
     for (int turn = 0; turn < 10 && !session.client.over; turn++) {
-        char flight[4096];
+        static char flight[65536];
         snprintf(flight, sizeof(flight), "%s", said(&session));
         peer_read(&peer, flight);
     }

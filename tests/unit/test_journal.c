@@ -41,7 +41,9 @@ TEST(a_record_cut_anywhere_inside_a_field_is_refused)
 
 TEST(fields_of_a_newer_engine_are_passed_over)
 {
-    const char record[] = "d\x7f\x02\x00xy\x01\x03\x00" "abc\xf0" "12345678";
+    const char record[] = "d\x7f\x02\x00xy\x01\x03\x00"
+                          "abc\xf0"
+                          "12345678";
     struct event seen;
     CHECK(journal_decode(bytes_of(record, sizeof record - 1), &seen));
     CHECK_BYTES(seen.orig, "abc");

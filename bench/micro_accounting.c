@@ -1,0 +1,100 @@
+/* What formatting an accounting record costs: decode the event, write it as CSV or JSON.
+ *
+ *     ninja -C build bench/micro_accounting && build/bench/micro_accounting
+ *
+ * Measured (FIGURES). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "accounting_format.h"
+#include "accounting_layout.h"
+#include "policy/settings.h"
+
+#define RECORDS 2000000u
+
+static double now_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static struct bytes encode(struct buffer *out, bool plain)
+{
+    struct event event = {
+        .type = EVENT_DELIVERED,
+        .logged_wall_ms = 1549662845123,
+        .queued_wall_ms = 1549662845000,
+        .orig = BYTES("bounce-4711-jane.doe=recipients.example@bounces.sender.example"),
+        .rcpt = BYTES("jane.doe@recipients.example"),
+        .dsn_status = BYTES("2.0.0 (success)"),
+        .dsn_diag = plain ? BYTES("smtp;250 2.0.0 Ok: queued as 4XkD2n3hRbz2xYw")
+                          : BYTES("smtp;550 5.1.1 <jane>, \"no\" such us\xc3\xa9r\r\n\xff"),
+        .mx_host = BYTES("mx01.recipients.example"),
+        .source_type = BYTES("smtp"),
+        .source_host = BYTES("feeder01.sender.example"),
+        .source_ip = BYTES("192.0.2.17"),
+        .delivery_type = BYTES("smtp"),
+        .delivery_source_ip = BYTES("192.0.2.40"),
+        .delivery_destination_ip = BYTES("198.51.100.25"),
+        .esmtp_available = BYTES("PIPELINING,SIZE,STARTTLS,ENHANCEDSTATUSCODES,8BITMIME,CHUNKING"),
+        .delivery_size = 41159,
+        .vmta = BYTES("vmta48"),
+        .job = BYTES("newsletter-2019-02"),
+        .queue = BYTES("recipients.example/vmta48"),
+        .attempt = 1,
+        .smtp_code = 250,
+        .message_id = BYTES("0000000000000000002A"),
+        .stage = BYTES("final"),
+        .tls = BYTES("opportunistic"),
+    };
+    bool fits = journal_encode(out, &event);
+    if (!fits) {
+        abort();
+    }
+    return buffer_bytes(out);
+}
+
+static void measure(const char *what, bool json, bool plain)
+{
+    static char encoded[EVENT_BYTES_MAX], text[256 * 1024];
+    struct buffer in, out;
+    buffer_init(&in, encoded, sizeof encoded);
+    buffer_init(&out, text, sizeof text);
+    struct bytes bytes = encode(&in, plain);
+    struct acct_file_settings settings = {.records = RECORD_BIT(RECORD_DELIVERY),
+                                          .iso_times = true};
+    struct error error = {0};
+    struct accounting_layout *layout = accounting_layout_create(&settings, json, &error);
+    if (layout == NULL) {
+        abort();
+    }
+    uint64_t text_bytes = 0;
+    double from = now_s();
+    for (uint32_t i = 0; i < RECORDS; i++) {
+        struct event event;
+        if (buffer_room(&out) < ACCOUNTING_RECORD_MAX(bytes.len)) {
+            text_bytes += out.len;
+            buffer_clear(&out);
+        }
+        if (journal_decode(bytes, &event)) {
+            struct accounting_place place = {.log_id = 0xabcdef, .sequence = i};
+            accounting_format(layout, place, &event, &out);
+        }
+    }
+    double took = now_s() - from;
+    text_bytes += out.len;
+    printf("%-24s %9.0f records/s  %5.2f us  %4.0f bytes\n", what, RECORDS / took,
+           1e6 * took / RECORDS, (double)text_bytes / RECORDS);
+    accounting_layout_destroy(layout);
+}
+
+int main(void)
+{
+    measure("CSV", false, true);
+    measure("CSV, hostile reply", false, false);
+    measure("JSON", true, true);
+    measure("JSON, hostile reply", true, false);
+    return 0;
+}

@@ -1,0 +1,81 @@
+/* What one <acct-file> asks for: which records, which columns, which form.
+ *
+ * Made once from the settings and immutable after. Pure: knows neither files nor how a value is
+ * written (accounting_format.h). Any thread. */
+#ifndef ENGINE_ACCOUNTING_LAYOUT_H
+#define ENGINE_ACCOUNTING_LAYOUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "journal.h"
+#include "policy/value.h"
+
+struct acct_file_settings;
+
+#define ACCOUNTING_COLUMNS_MAX     256
+#define ACCOUNTING_USER_STRING_MAX 1024 /* bytes */
+
+/* How a value is made of an event. */
+enum accounting_field_kind {
+    FIELD_TEXT,
+    FIELD_TIME,
+    FIELD_NUMBER,
+    FIELD_ACTION,      /* relayed, failed or delayed, by the record's type */
+    FIELD_HOST,        /* "host (ip)" */
+    FIELD_SOURCE_IP,   /* 0.0.0.0 where a tq has none */
+    FIELD_SECONDS,     /* from first to second, whole seconds */
+    FIELD_USER_STRING, /* as configured */
+    FIELD_NONE,        /* not known to the journal: header_X */
+};
+
+/* A row of accounting_fields.def. */
+struct accounting_field {
+    const char *name; /* NULL for FIELD_NONE */
+    enum accounting_field_kind kind;
+    size_t first, second; /* offsets in struct event */
+};
+
+/* A record type that the journal has. */
+struct accounting_form {
+    enum record_type record;
+    enum event_type event;
+    const char *letter, *action, *default_fields;
+};
+
+struct accounting_column {
+    struct bytes name;
+    struct accounting_field field;
+    uint32_t records; /* bits of the record types that fill it; empty for the others */
+};
+
+struct accounting_layout {
+    uint32_t records; /* bits of enum record_type */
+    uint32_t column_count;
+    bool json, iso_times;
+    struct bytes user_string;
+    struct bytes header; /* a file's first line with its CRLF; empty for JSON */
+    struct accounting_column columns[ACCOUNTING_COLUMNS_MAX]; /* behind `type` */
+    /* private: */
+    size_t names_len;
+    char user_string_text[ACCOUNTING_USER_STRING_MAX];
+    char names[ACCOUNTING_COLUMNS_MAX * VALUE_NAME_LEN_MAX]; /* of columns that are no field */
+    char header_text[ACCOUNTING_COLUMNS_MAX * (VALUE_NAME_LEN_MAX + 1) + 8];
+};
+
+/* NULL with error: too many columns, user-string too long, or no memory. Keeps nothing of
+ * `settings`. */
+struct accounting_layout *accounting_layout_create(const struct acct_file_settings *settings,
+                                                   bool json, struct error *error);
+void accounting_layout_destroy(struct accounting_layout *layout); /* NULL is accepted */
+
+/* Does this file hold such records? */
+bool accounting_layout_wants(const struct accounting_layout *layout, enum event_type type);
+
+/* The form of an event of the journal; never NULL. */
+const struct accounting_form *accounting_form_of(enum event_type type);
+
+#endif

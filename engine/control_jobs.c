@@ -1,0 +1,632 @@
+/* A request becomes a job; a job asks every worker one question by letter, and when the last answer
+ * is home the reply is written. Rows are collected as they are and put in order at the end. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attempt.h"
+#include "base/arena.h"
+#include "base/logger.h"
+#include "control_private.h"
+#include "io/io.h"
+#include "policy/config.h"
+#include "policy/domain.h"
+#include "policy/explain.h"
+#include "queue.h"
+#include "schedule.h"
+#include "session.h"
+#include "spool.h"
+
+/* ---- the course of a job ---- */
+
+static void free_rows(struct control_question *question)
+{
+    for (size_t i = 0; i < question->row_count; i++) {
+        free(question->rows[i].name);
+        free(question->rows[i].last_error);
+    }
+    free(question->rows);
+}
+
+static void free_job(struct control_job *job)
+{
+    for (uint32_t i = 0; i < job->engine->worker_count; i++) {
+        free_rows(&job->questions[i]);
+    }
+    route_unref(job->route);
+    free(job);
+}
+
+static void put_error(struct json_writer *writer, const struct error *error)
+{
+    json_put_string(writer, "status", BYTES("error"));
+    json_put_u64(writer, "code", (uint64_t)error->code);
+    json_put_string(writer, "message", bytes_from_string(error->text));
+}
+
+static void write_reply(struct control_job *job)
+{
+    struct control_client *client = job->client;
+    char *memory = malloc(CONTROL_REPLY_MAX);
+    struct buffer out;
+    struct json_writer writer;
+    if (memory != NULL) {
+        buffer_init(&out, memory, CONTROL_REPLY_MAX - 1);
+        json_writer_init(&writer, &out);
+        json_begin_object(&writer, NULL);
+        if (job->error.code != 0) {
+            put_error(&writer, &job->error);
+        } else {
+            json_put_string(&writer, "status", BYTES("success"));
+            job->command->answer(job, &writer);
+        }
+        json_end_object(&writer);
+        memory[out.len++] = '\n';
+    }
+    size_t len = memory == NULL ? 0 : out.len;
+    free_job(job);
+    control_reply(client, memory, len);
+}
+
+static void on_answer(struct letter *letter)
+{
+    struct control_question *question = CONTAINER_OF(letter, struct control_question, letter);
+    struct control_job *job = question->job;
+    if (--job->outstanding == 0) {
+        write_reply(job);
+    }
+}
+
+static void on_question(struct letter *letter)
+{
+    struct control_question *question = CONTAINER_OF(letter, struct control_question, letter);
+    struct engine *engine = question->job->engine;
+    question->job->command->at_worker(question);
+    letter->deliver = on_answer;
+    mailbox_post(engine->mailboxes, question->worker->index, ENGINE_KEEPER, MAILBOX_URGENT, letter);
+}
+
+static void ask_workers(struct control_job *job)
+{
+    struct engine *engine = job->engine;
+    job->outstanding = engine->worker_count;
+    for (uint32_t i = 0; i < engine->worker_count; i++) {
+        struct control_question *question = &job->questions[i];
+        question->job = job;
+        question->worker = &engine->workers[i];
+        question->letter.deliver = on_question;
+        mailbox_post(engine->mailboxes, ENGINE_KEEPER, i, MAILBOX_URGENT, &question->letter);
+    }
+}
+
+/* ---- rows of sites ---- */
+
+static void fill_row(struct control_row *row, const struct site *site, uint64_t now_ms)
+{
+    row->name = strdup(site->name);
+    row->connections = site->attempt_count;
+    row->delivered = site->delivered;
+    row->deferred = site->deferred;
+    row->bounced = site->bounced;
+    row->orphaned = site->lane->settings == NULL;
+    for (struct list_node *node = list_first(&site->queues); node != NULL;
+         node = list_next(&site->queues, node)) {
+        const struct queue *queue = CONTAINER_OF(node, struct queue, site_node);
+        row->rcpts += queue->ready_count + queue->deferred_count + queue->taken_count;
+        row->ready += queue->ready_count;
+        row->bytes += queue->bytes;
+        row->paused |= queue->paused;
+        if (queue->not_before_ms > now_ms && queue->not_before_ms - now_ms > row->retry_in_ms) {
+            row->retry_in_ms = queue->not_before_ms - now_ms;
+        }
+        if (queue->last_error != NULL && row->last_error == NULL) {
+            row->last_error = strdup(queue->last_error->text);
+            row->last_error_wall_ms = queue->last_error->wall_ms;
+        }
+    }
+}
+
+static void add_row(void *owner, struct site *site)
+{
+    struct control_question *question = owner;
+    if (question->row_count == CONTROL_ROWS_MAX) {
+        return;
+    }
+    if (question->row_count == question->row_capacity) {
+        size_t capacity = question->row_capacity == 0 ? 64 : question->row_capacity * 2;
+        struct control_row *grown = realloc(question->rows, capacity * sizeof *grown);
+        if (grown == NULL) {
+            return;
+        }
+        question->rows = grown;
+        question->row_capacity = capacity;
+    }
+    struct control_row *row = &question->rows[question->row_count++];
+    *row = (struct control_row){0};
+    fill_row(row, site, io_now_ms(question->worker->io));
+}
+
+static void collect_rows(struct control_question *question)
+{
+    schedule_each_site(question->worker->scheduler, question->job->pattern, add_row, question);
+}
+
+/* All workers' rows in one array of pointers; the count. */
+static struct control_row **all_rows(const struct control_job *job, size_t *count)
+{
+    size_t total = 0;
+    for (uint32_t i = 0; i < job->engine->worker_count; i++) {
+        total += job->questions[i].row_count;
+    }
+    struct control_row **rows = calloc(total + 1, sizeof *rows);
+    *count = 0;
+    for (uint32_t i = 0; rows != NULL && i < job->engine->worker_count; i++) {
+        for (size_t place = 0; place < job->questions[i].row_count; place++) {
+            rows[(*count)++] = &job->questions[i].rows[place];
+        }
+    }
+    return rows;
+}
+
+static int by_name(const void *left, const void *right)
+{
+    const struct control_row *const *a = left, *const *b = right;
+    return strcmp((*a)->name, (*b)->name);
+}
+
+static int by_rcpts(const void *left, const void *right)
+{
+    const struct control_row *const *a = left, *const *b = right;
+    if ((*a)->rcpts != (*b)->rcpts) {
+        return (*a)->rcpts < (*b)->rcpts ? 1 : -1;
+    }
+    return strcmp((*a)->name, (*b)->name);
+}
+
+static void put_row(struct json_writer *writer, const struct control_row *row, bool is_queue)
+{
+    json_begin_object(writer, NULL);
+    json_put_string(writer, "name", bytes_from_string(row->name));
+    json_put_u64(writer, "rcpts", row->rcpts);
+    json_put_u64(writer, "ready", row->ready);
+    json_put_u64(writer, "kbytes", row->bytes / 1024);
+    json_put_u64(writer, "connections", row->connections);
+    json_put_u64(writer, "delivered", row->delivered);
+    json_put_u64(writer, "deferred", row->deferred);
+    json_put_u64(writer, "bounced", row->bounced);
+    if (is_queue) {
+        json_put_bool(writer, "paused", row->paused);
+        json_put_bool(writer, "orphaned", row->orphaned);
+        json_put_u64(writer, "retryInMs", row->retry_in_ms);
+        json_put_string(writer, "lastError", bytes_from_string(row->last_error));
+    }
+    json_end_object(writer);
+}
+
+static void put_rows(struct control_job *job, struct json_writer *writer, const char *name,
+                     int (*order)(const void *, const void *))
+{
+    size_t count;
+    struct control_row **rows = all_rows(job, &count);
+    if (rows != NULL) {
+        qsort(rows, count, sizeof *rows, order);
+    }
+    json_begin_array(writer, name);
+    for (size_t i = 0; rows != NULL && i < count && i < job->max_items; i++) {
+        put_row(writer, rows[i], true);
+    }
+    json_end_array(writer);
+    json_put_u64(writer, "total", count);
+    free(rows);
+}
+
+static void answer_queues(struct control_job *job, struct json_writer *writer)
+{
+    put_rows(job, writer, "queues", by_name);
+}
+
+static void answer_top_queues(struct control_job *job, struct json_writer *writer)
+{
+    put_rows(job, writer, "queues", by_rcpts);
+}
+
+/* ---- sums by domain or by virtual MTA ---- */
+
+/* Cuts each name to its key, so that equal keys stand side by side after sorting by name. */
+static void cut_names(struct control_row **rows, size_t count, bool by_domain)
+{
+    for (size_t i = 0; i < count; i++) {
+        char *slash = strchr(rows[i]->name, '/');
+        if (slash == NULL) {
+            continue;
+        }
+        if (by_domain) {
+            *slash = '\0';
+        } else {
+            memmove(rows[i]->name, slash + 1, strlen(slash + 1) + 1);
+        }
+    }
+}
+
+static void add_up(struct control_row *sum, const struct control_row *row)
+{
+    sum->rcpts += row->rcpts;
+    sum->ready += row->ready;
+    sum->bytes += row->bytes;
+    sum->connections += row->connections;
+    sum->delivered += row->delivered;
+    sum->deferred += row->deferred;
+    sum->bounced += row->bounced;
+}
+
+static void put_sums(struct control_job *job, struct json_writer *writer, const char *name,
+                     bool by_domain)
+{
+    size_t count, kept = 0;
+    struct control_row **rows = all_rows(job, &count);
+    if (rows == NULL) {
+        return;
+    }
+    cut_names(rows, count, by_domain);
+    qsort(rows, count, sizeof *rows, by_name);
+    for (size_t i = 0; i < count; i++) {
+        if (kept > 0 && strcmp(rows[kept - 1]->name, rows[i]->name) == 0) {
+            add_up(rows[kept - 1], rows[i]);
+        } else {
+            rows[kept++] = rows[i];
+        }
+    }
+    json_begin_array(writer, name);
+    for (size_t i = 0; i < kept && i < job->max_items; i++) {
+        put_row(writer, rows[i], false);
+    }
+    json_end_array(writer);
+    json_put_u64(writer, "total", kept);
+    free(rows);
+}
+
+static void answer_domains(struct control_job *job, struct json_writer *writer)
+{
+    put_sums(job, writer, "domains", true);
+}
+
+static void answer_vmtas(struct control_job *job, struct json_writer *writer)
+{
+    put_sums(job, writer, "vmtas", false);
+}
+
+/* ---- status and version ---- */
+
+static void count_worker(struct control_question *question)
+{
+    const struct worker *worker = question->worker;
+    const struct scheduler *scheduler = worker->scheduler;
+    struct sessions_status sessions;
+    sessions_status(worker->sessions, &sessions);
+    question->totals = (struct control_totals){
+        .rcpts = scheduler->rcpt_count,
+        .connections = scheduler->attempt_count,
+        .sites = map_count(&scheduler->sites),
+        .delivered = scheduler->delivered_rcpts,
+        .deferred = scheduler->deferred_rcpts,
+        .bounced = scheduler->bounced_rcpts,
+        .opened = scheduler->opened,
+        .turns = worker->turns,
+        .sessions = sessions.open,
+        .messages_in = sessions.messages,
+        .rcpts_in = sessions.recipients,
+        .messages_refused = sessions.messages_refused,
+    };
+}
+
+static struct control_totals sum_totals(const struct control_job *job)
+{
+    struct control_totals sum = {0};
+    for (uint32_t i = 0; i < job->engine->worker_count; i++) {
+        const struct control_totals *one = &job->questions[i].totals;
+        sum.rcpts += one->rcpts;
+        sum.connections += one->connections;
+        sum.sites += one->sites;
+        sum.delivered += one->delivered;
+        sum.deferred += one->deferred;
+        sum.bounced += one->bounced;
+        sum.opened += one->opened;
+        sum.turns += one->turns;
+        sum.sessions += one->sessions;
+        sum.messages_in += one->messages_in;
+        sum.rcpts_in += one->rcpts_in;
+        sum.messages_refused += one->messages_refused;
+    }
+    return sum;
+}
+
+static void put_spool(struct json_writer *writer, const struct spool_status *spool)
+{
+    json_begin_object(writer, "spool");
+    json_put_u64(writer, "segments", spool->segments);
+    json_put_u64(writer, "segmentsFree", spool->segments_free);
+    json_put_u64(writer, "bytesUsed", spool->bytes_used);
+    json_put_u64(writer, "bytesLive", spool->bytes_live);
+    json_put_u64(writer, "bytesMax", spool->bytes_max);
+    json_put_u64(writer, "messages", spool->messages);
+    json_put_u64(writer, "recipients", spool->recipients);
+    json_put_u64(writer, "syncs", spool->syncs);
+    json_put_u64(writer, "syncFailures", spool->sync_failures);
+    json_put_u64(writer, "damagedRecords", spool->damaged_records);
+    json_put_u64(writer, "reclaimedSegments", spool->reclaimed_segments);
+    json_put_string(writer, "hold", bytes_from_string(spool->hold_reason));
+    json_end_object(writer);
+}
+
+static void answer_status(struct control_job *job, struct json_writer *writer)
+{
+    struct engine *engine = job->engine;
+    struct control_totals sum = sum_totals(job);
+    struct spool_status spool;
+    spool_status(engine->spool, &spool);
+    json_put_string(writer, "version", BYTES(POSTHASTE_VERSION));
+    json_put_string(writer, "state",
+                    engine->state == ENGINE_RUNNING ? BYTES("running") : BYTES("draining"));
+    json_put_u64(writer, "workers", engine->worker_count);
+    json_put_u64(writer, "uptimeMs",
+                 io_now_ms(engine->workers[ENGINE_KEEPER].io) - engine->started_ms);
+    json_begin_object(writer, "traffic");
+    json_put_u64(writer, "messagesIn", sum.messages_in);
+    json_put_u64(writer, "rcptsIn", sum.rcpts_in);
+    json_put_u64(writer, "messagesRefused", sum.messages_refused);
+    json_put_u64(writer, "delivered", sum.delivered);
+    json_put_u64(writer, "deferred", sum.deferred);
+    json_put_u64(writer, "bounced", sum.bounced);
+    json_end_object(writer);
+    json_begin_object(writer, "connections");
+    json_put_u64(writer, "in", sum.sessions);
+    json_put_u64(writer, "out", sum.connections);
+    json_put_u64(writer, "opened", sum.opened);
+    json_end_object(writer);
+    json_begin_object(writer, "queue");
+    json_put_u64(writer, "rcpts", sum.rcpts);
+    json_put_u64(writer, "queues", sum.sites);
+    json_end_object(writer);
+    put_spool(writer, &spool);
+    json_put_u64(writer, "memoryBytes", memory_allocated());
+}
+
+static void answer_version(struct control_job *job, struct json_writer *writer)
+{
+    json_put_string(writer, "version", BYTES(POSTHASTE_VERSION));
+    json_put_string(writer, "io",
+                    bytes_from_string(io_features(job->engine->workers[ENGINE_KEEPER].io)));
+}
+
+/* ---- settings and routes ---- */
+
+static void put_setting(void *to, const struct explain_line *line)
+{
+    struct json_writer *writer = to;
+    json_begin_object(writer, NULL);
+    json_put_string(writer, "name", bytes_from_string(line->name));
+    json_put_string(writer, "value", line->value);
+    json_put_string(writer, "file", bytes_from_string(line->file));
+    json_put_u64(writer, "line", line->line);
+    json_put_bool(writer, "inEffect", line->in_effect);
+    json_end_object(writer);
+}
+
+static void answer_settings(struct control_job *job, struct json_writer *writer)
+{
+    struct bytes name = bytes_from_string(job->pattern);
+    ptrdiff_t slash = bytes_find(name, '/', 0);
+    struct bytes domain = slash < 0 ? name : bytes_slice(name, 0, (size_t)slash);
+    struct bytes vmta_name =
+        slash < 0 ? BYTES("{default}") : bytes_slice(name, (size_t)slash + 1, name.len);
+    const struct config *config = job->engine->config;
+    const struct config_vmta *vmta = config_vmta(config, vmta_name);
+    json_put_bool(writer, "orphaned", vmta == NULL);
+    json_begin_array(writer, "settings");
+    struct explain_sink sink = {.on_line = put_setting, .to = writer};
+    explain_domain(config, vmta, domain, &sink);
+    if (vmta != NULL) {
+        explain_vmta(config, vmta, &sink);
+    }
+    json_end_array(writer);
+}
+
+static void put_host(struct json_writer *writer, const struct route *route,
+                     const struct route_host *host)
+{
+    json_begin_object(writer, NULL);
+    json_put_string(writer, "host", bytes_from_string(host->name));
+    json_put_u64(writer, "preference", host->preference);
+    json_begin_array(writer, "addresses");
+    for (uint32_t i = 0; i < host->address_count; i++) {
+        char text[ADDRESS_TEXT_MAX];
+        const struct address *address = &route->addresses[host->first_address + i];
+        json_put_string(writer, NULL, bytes_from_string(address_port_text(address, text)));
+    }
+    json_end_array(writer);
+    json_end_object(writer);
+}
+
+static void answer_resolve(struct control_job *job, struct json_writer *writer)
+{
+    json_put_string(writer, "domain", bytes_from_string(job->pattern));
+    if (job->route == NULL) {
+        char text[REPLY_TEXT_MAX + 32];
+        struct buffer out;
+        buffer_init(&out, text, sizeof text);
+        reply_print(&job->resolve.failure, &out);
+        json_put_string(writer, "failure", buffer_bytes(&out));
+        return;
+    }
+    json_begin_array(writer, "hosts");
+    for (uint32_t i = 0; i < job->route->host_count; i++) {
+        put_host(writer, job->route, &job->route->hosts[i]);
+    }
+    json_end_array(writer);
+}
+
+static void on_resolved(struct resolve_request *request, struct route *route)
+{
+    struct control_job *job = CONTAINER_OF(request, struct control_job, resolve);
+    job->route = route;
+    write_reply(job);
+}
+
+/* ---- what acts ---- */
+
+static void pause_at_worker(struct control_question *question)
+{
+    question->result = schedule_pause(question->worker->scheduler, question->job->pattern);
+}
+
+static void resume_at_worker(struct control_question *question)
+{
+    question->result = schedule_resume(question->worker->scheduler, question->job->pattern);
+}
+
+static void retry_at_worker(struct control_question *question)
+{
+    question->result = (int)schedule_retry_now(question->worker->scheduler, question->job->pattern);
+}
+
+static void answer_count(struct control_job *job, struct json_writer *writer)
+{
+    int64_t count = 0;
+    for (uint32_t i = 0; i < job->engine->worker_count; i++) {
+        count += job->questions[i].result > 0 ? job->questions[i].result : 0;
+    }
+    json_put_i64(writer, "queues", count);
+}
+
+static void keep_pause(struct control_job *job, bool paused)
+{
+    char key[600];
+    snprintf(key, sizeof key, "pause:%s", job->pattern);
+    spool_put_state(job->engine->spool, ENGINE_KEEPER, bytes_from_string(key),
+                    paused ? BYTES("1") : BYTES(""));
+}
+
+static void answer_pause(struct control_job *job, struct json_writer *writer)
+{
+    keep_pause(job, true);
+    answer_count(job, writer);
+}
+
+static void answer_nothing(struct control_job *job, struct json_writer *writer)
+{
+    (void)job;
+    (void)writer;
+}
+
+const struct control_command control_commands[] = {
+    {"show status", count_worker, answer_status},
+    {"show version", NULL, answer_version},
+    {"show queues", collect_rows, answer_queues},
+    {"show queue", collect_rows, answer_queues},
+    {"show topqueues", collect_rows, answer_top_queues},
+    {"show domains", collect_rows, answer_domains},
+    {"show vmtas", collect_rows, answer_vmtas},
+    {"show settings", NULL, answer_settings},
+    {"resolve", NULL, answer_resolve},
+    {"pause queue", pause_at_worker, answer_pause},
+    {"resume queue", resume_at_worker, answer_count},
+    {"schedule", retry_at_worker, answer_count},
+    {"reload", NULL, answer_nothing},
+    {"drain", NULL, answer_nothing},
+    {NULL, NULL, NULL},
+};
+
+/* ---- from a request to a job ---- */
+
+static const struct control_command *find_command(const char *name)
+{
+    for (const struct control_command *command = control_commands; command->name != NULL;
+         command++) {
+        if (name != NULL && strcmp(command->name, name) == 0) {
+            return command;
+        }
+    }
+    return NULL;
+}
+
+static struct control_job *create_job(struct control_client *client, struct bytes line)
+{
+    struct engine *engine = client->control->engine;
+    struct control_job *job =
+        calloc(1, sizeof *job + engine->worker_count * sizeof job->questions[0]);
+    if (job == NULL) {
+        return NULL;
+    }
+    job->client = client;
+    job->engine = engine;
+    struct json *request = json_parse(line, CONTROL_LINE_MAX, &job->error);
+    if (request == NULL) {
+        job->error.code = 64;
+        return job;
+    }
+    const char *name = json_get_string(request, "command");
+    const char *pattern = json_get_string(request, "queue");
+    job->command = find_command(name);
+    snprintf(job->pattern, sizeof job->pattern, "%s", pattern == NULL ? "*" : pattern);
+    job->max_items = (uint64_t)json_get_integer(request, "maxitems", CONTROL_ITEMS_DEFAULT);
+    if (job->command == NULL) {
+        error_set(&job->error, 64, "unknown command '%s'", name == NULL ? "" : name);
+    }
+    json_free(request);
+    return job;
+}
+
+static bool is_command(const struct control_job *job, const char *name)
+{
+    return strcmp(job->command->name, name) == 0;
+}
+
+static void start_resolve(struct control_job *job)
+{
+    struct worker *worker = &job->engine->workers[ENGINE_KEEPER];
+    job->resolve.done = on_resolved;
+    resolve_domain(worker->resolver, &job->resolve, job->pattern,
+                   config_domain(worker->config, NULL, bytes_from_string(job->pattern)), true,
+                   true);
+}
+
+/* Every pause that the pattern covers is forgotten on disk, too. */
+static void forget_pauses(struct control_job *job)
+{
+    const struct pauses *pauses = &job->engine->schedulers[ENGINE_KEEPER]->pauses;
+    struct control_job one = {.engine = job->engine};
+    const char *pattern;
+    for (size_t i = 0; (pattern = pauses_at(pauses, i)) != NULL; i++) {
+        if (pauses_covers(job->pattern, pattern)) {
+            snprintf(one.pattern, sizeof one.pattern, "%s", pattern);
+            keep_pause(&one, false);
+        }
+    }
+}
+
+void control_start(struct control_client *client, struct bytes line)
+{
+    struct control_job *job = create_job(client, line);
+    if (job == NULL) {
+        control_reply(client, NULL, 0);
+        return;
+    }
+    if (job->error.code != 0) {
+        write_reply(job);
+    } else if (is_command(job, "resolve")) {
+        start_resolve(job);
+    } else if (job->command->at_worker != NULL) {
+        if (is_command(job, "resume queue")) {
+            forget_pauses(job);
+        }
+        ask_workers(job);
+    } else {
+        if (is_command(job, "reload")) {
+            engine_reload(job->engine, &job->error);
+        } else if (is_command(job, "drain")) {
+            engine_drain(job->engine);
+        }
+        write_reply(job);
+    }
+}

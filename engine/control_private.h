@@ -1,0 +1,97 @@
+/* What control.c (socket and clients) and control_jobs.c (what commands do) share. */
+#ifndef ENGINE_CONTROL_PRIVATE_H
+#define ENGINE_CONTROL_PRIVATE_H
+
+#include "base/bytes.h"
+#include "base/json.h"
+#include "control.h"
+#include "engine.h"
+#include "io/io.h"
+#include "io/mailbox.h"
+#include "resolve.h"
+
+#define CONTROL_REPLY_MAX     (8 * 1024 * 1024) /* bytes of one reply; more rows are cut, and said */
+#define CONTROL_ROWS_MAX      200000            /* sites looked at for one command */
+#define CONTROL_ITEMS_DEFAULT 1000 /* rows of one reply unless maxitems says otherwise */
+
+struct control_client {
+    struct list_node node;
+    struct control *control;
+    struct io_op recv_op, send_op;
+    struct iovec iov;
+    char *line; /* CONTROL_LINE_MAX, from malloc */
+    size_t line_len;
+    char *reply; /* being sent, from malloc */
+    int fd;
+    bool busy, closing;
+};
+
+struct control {
+    struct engine *engine;
+    struct io *io;
+    struct io_acceptor acceptor;
+    struct list clients;
+    uint32_t client_count;
+    int listen_fd;
+    bool stopping, accept_stopped;
+    void (*stopped)(void *owner);
+    void *owner;
+};
+
+/* One site as a row of `show`. */
+struct control_row {
+    char *name; /* "domain/vmta", owned */
+    char *last_error;
+    uint64_t rcpts, ready, bytes, connections, delivered, deferred, bounced;
+    int64_t last_error_wall_ms;
+    uint64_t retry_in_ms;
+    bool paused, orphaned;
+};
+
+/* Totals of one worker. */
+struct control_totals {
+    uint64_t rcpts, connections, sites, delivered, deferred, bounced, opened, turns;
+    uint64_t sessions, messages_in, rcpts_in, messages_refused;
+};
+
+struct control_job;
+
+/* One letter to each worker; comes home with its answer. */
+struct control_question {
+    struct letter letter;
+    struct control_job *job;
+    struct worker *worker;
+    struct control_row *rows;
+    size_t row_count, row_capacity;
+    struct control_totals totals;
+    int result; /* count of queues, or -errno */
+};
+
+struct control_command {
+    const char *name;
+    void (*at_worker)(struct control_question *question); /* NULL: nothing to ask */
+    void (*answer)(struct control_job *job, struct json_writer *writer);
+};
+
+struct control_job {
+    struct control_client *client;
+    struct engine *engine;
+    const struct control_command *command;
+    char pattern[512]; /* of queues; or a domain */
+    uint64_t max_items;
+    uint32_t outstanding;
+    struct error error; /* code != 0: the reply is an error */
+    struct resolve_request resolve;
+    struct route *route;
+    struct control_question questions[];
+};
+
+/* Starts the command of one request; control_reply is called later or inside. */
+void control_start(struct control_client *client, struct bytes line);
+
+/* The reply of a client's job, taken over (malloc'ed, with its newline). */
+void control_reply(struct control_client *client, char *reply, size_t len);
+
+extern const struct control_command control_commands[];
+
+#endif

@@ -1,0 +1,515 @@
+/* A request goes through two rounds: MX (skipped where smtp-hosts names hosts), then the addresses
+ * of all hosts at once. Candidates stand in one array from the start; a round only fills it. When
+ * the last answer is in, the route is built in one block of memory. */
+#include "resolve.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/io.h"
+#include "policy/domain.h"
+
+#define ROUTE_LIFE_MIN_MS 30000 /* a route is asked for again after its TTL, at least so long */
+#define ROUTE_LIFE_MAX_MS 3600000
+#define LOOKUP_MX_MAX     4 /* `lookup-mx:` entries of one smtp-hosts */
+
+struct resolver {
+    struct io *io;
+    struct resolver_options options;
+    struct rng rng;
+};
+
+struct candidate {
+    char name[DNS_NAME_MAX];
+    uint16_t preference, port;
+    bool from_mx; /* prohibited-hosts applies */
+    bool asked;
+    struct address literal; /* family ADDRESS_NONE: look it up */
+    struct dns_query query;
+    struct resolve_work *work;
+};
+
+struct mx_question {
+    struct dns_query query;
+    struct resolve_work *work;
+    uint16_t preference; /* of the smtp-hosts entry it comes from */
+    bool asked;
+};
+
+struct resolve_work {
+    struct resolve_request *request;
+    struct mx_question mx[LOOKUP_MX_MAX];
+    uint32_t mx_count, outstanding;
+    struct candidate candidates[ROUTE_HOSTS_MAX];
+    uint32_t candidate_count;
+    bool null_mx, no_mx, not_found, failed, skipped_self, skipped_prohibited, wrong_family;
+    uint32_t ttl_s;
+};
+
+struct resolver *resolver_create(const struct resolver_options *options)
+{
+    struct resolver *resolver = calloc(1, sizeof *resolver);
+    if (resolver != NULL) {
+        resolver->io = options->io;
+        resolver->options = *options;
+        rng_init(&resolver->rng, options->seed);
+    }
+    return resolver;
+}
+
+void resolver_destroy(struct resolver *resolver)
+{
+    free(resolver);
+}
+
+void route_unref(struct route *route)
+{
+    if (route != NULL && --route->refs == 0) {
+        free(route);
+    }
+}
+
+/* ---- candidates ---- */
+
+static struct candidate *add_candidate(struct resolve_work *work, struct bytes name,
+                                       uint32_t preference, uint16_t port, bool from_mx)
+{
+    if (work->candidate_count == ROUTE_HOSTS_MAX || name.len >= DNS_NAME_MAX) {
+        return NULL;
+    }
+    struct candidate *candidate = &work->candidates[work->candidate_count++];
+    memcpy(candidate->name, name.data, name.len);
+    candidate->name[name.len] = '\0';
+    candidate->preference = (uint16_t)(preference > UINT16_MAX ? UINT16_MAX : preference);
+    candidate->port = port;
+    candidate->from_mx = from_mx;
+    candidate->work = work;
+    return candidate;
+}
+
+static uint16_t default_port(const struct resolve_work *work)
+{
+    return (uint16_t)work->request->settings->default_smtp_port;
+}
+
+/* Fisher-Yates, then a stable sort by preference: equal ones stay shuffled (RFC 5321 5.1). */
+static void order_mx(struct resolver *resolver, struct dns_mx *mx, uint32_t count)
+{
+    for (uint32_t i = count; i > 1; i--) {
+        uint32_t other = (uint32_t)rng_below(&resolver->rng, i);
+        struct dns_mx kept = mx[i - 1];
+        mx[i - 1] = mx[other];
+        mx[other] = kept;
+    }
+    for (uint32_t i = 1; i < count; i++) {
+        struct dns_mx moved = mx[i];
+        uint32_t place = i;
+        for (; place > 0 && mx[place - 1].preference > moved.preference; place--) {
+            mx[place] = mx[place - 1];
+        }
+        mx[place] = moved;
+    }
+}
+
+static bool is_own_name(const struct resolver *resolver, const char *host)
+{
+    const char *own = resolver->options.own_name;
+    return own != NULL && *own != '\0' &&
+           bytes_equal_nocase(bytes_from_string(own), bytes_from_string(host));
+}
+
+/* RFC 5321 5.1: where we are an MX ourselves, only better preferences are tried. */
+static uint32_t cut_at_self(struct resolve_work *work, const struct dns_mx *mx, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (is_own_name(work->request->resolver, mx[i].host)) {
+            work->skipped_self = true;
+            while (i > 0 && mx[i - 1].preference == mx[i].preference) {
+                i--;
+            }
+            return i;
+        }
+    }
+    return count;
+}
+
+static bool is_address_text(const char *host)
+{
+    struct address ignored;
+    return address_parse(bytes_from_string(host), &ignored);
+}
+
+static void take_mx_answer(struct mx_question *question)
+{
+    struct resolve_work *work = question->work;
+    struct dns_query *query = &question->query;
+    order_mx(work->request->resolver, query->mx, query->mx_count);
+    if (query->mx_count == 1 && strcmp(query->mx[0].host, ".") == 0) {
+        work->null_mx = true; /* RFC 7505: this domain takes no mail */
+        return;
+    }
+    uint32_t count = cut_at_self(work, query->mx, query->mx_count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct dns_mx *mx = &query->mx[i];
+        if (strcmp(mx->host, ".") != 0 && !is_address_text(mx->host)) {
+            add_candidate(work, bytes_from_string(mx->host),
+                          (uint32_t)question->preference + mx->preference, default_port(work),
+                          true);
+        }
+    }
+}
+
+/* ---- the answer ---- */
+
+static void finish(struct resolve_work *work, struct route *route)
+{
+    struct resolve_request *request = work->request;
+    for (uint32_t i = 0; i < work->mx_count; i++) {
+        dns_query_deinit(&work->mx[i].query);
+    }
+    for (uint32_t i = 0; i < work->candidate_count; i++) {
+        if (work->candidates[i].asked) {
+            dns_query_deinit(&work->candidates[i].query);
+        }
+    }
+    free(work);
+    request->work = NULL;
+    request->done(request, route);
+}
+
+/* Why there is no route, the most telling reason first. */
+static void explain_failure(const struct resolve_work *work, struct reply *reply)
+{
+    if (work->null_mx) {
+        reply_make(reply, 556, "5.1.10", "domain accepts no mail (null MX)");
+    } else if (work->failed) {
+        reply_make(reply, 451, "4.4.3", "DNS lookup failed");
+    } else if (work->skipped_self) {
+        reply_make(reply, 554, "5.4.6", "mail loops back to this host");
+    } else if (work->skipped_prohibited) {
+        reply_make(reply, 554, "5.4.6", "MX points to a prohibited address");
+    } else if (work->wrong_family) {
+        reply_make(reply, 451, "4.4.4",
+                   "no host has an address of a family that the virtual MTA can use");
+    } else if (work->no_mx) {
+        reply_make(reply, 550, "5.1.2", "domain has no MX");
+    } else if (work->not_found) {
+        reply_make(reply, 550, "5.1.2", "domain does not exist");
+    } else {
+        reply_make(reply, 550, "5.4.4", "domain has no host with an address");
+    }
+}
+
+static void fail(struct resolve_work *work)
+{
+    explain_failure(work, &work->request->failure);
+    finish(work, NULL);
+}
+
+static bool is_prohibited(const struct domain_settings *settings, const struct address *address)
+{
+    for (size_t i = 0; i < settings->prohibited_hosts.count; i++) {
+        if (address_range_holds(&settings->prohibited_hosts.items[i], address)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* May this address be connected to? Notes why not. */
+static bool is_usable(struct resolve_work *work, const struct candidate *candidate,
+                      const struct address *address)
+{
+    const struct resolve_request *request = work->request;
+    const struct resolver_options *options = &request->resolver->options;
+    if (options->is_own_listener != NULL && options->is_own_listener(options->owner, address)) {
+        work->skipped_self = true;
+        return false;
+    }
+    bool ours = candidate->from_mx && !address_is_loopback(address) &&
+                io_address_is_local(request->resolver->io, address);
+    if (candidate->from_mx && (is_prohibited(request->settings, address) || ours)) {
+        work->skipped_prohibited = true;
+        return false;
+    }
+    bool family = address->family == ADDRESS_IPV4 ? request->ipv4 : request->ipv6;
+    work->wrong_family |= !family;
+    return family;
+}
+
+static void add_host(struct resolve_work *work, struct route *route,
+                     const struct candidate *candidate, const struct address *addresses,
+                     uint32_t count)
+{
+    struct route_host *host = &route->hosts[route->host_count];
+    *host = (struct route_host){.preference = candidate->preference,
+                                .first_address = (uint16_t)route->address_count};
+    memcpy(host->name, candidate->name, sizeof host->name);
+    for (uint32_t i = 0; i < count && route->address_count < ROUTE_ADDRESSES_MAX; i++) {
+        struct address address = addresses[i];
+        address.port = candidate->port;
+        if (is_usable(work, candidate, &address)) {
+            route->addresses[route->address_count++] = address;
+            host->address_count++;
+        }
+    }
+    if (host->address_count > 0) {
+        route->host_count++;
+    }
+}
+
+/* An MX that is an alias (RFC 2181 10.3 forbids it) is used only where no other host is left. */
+static void add_hosts(struct resolve_work *work, struct route *route, bool aliases)
+{
+    for (uint32_t i = 0; i < work->candidate_count; i++) {
+        const struct candidate *candidate = &work->candidates[i];
+        if (candidate->literal.family != ADDRESS_NONE) {
+            if (!aliases) {
+                add_host(work, route, candidate, &candidate->literal, 1);
+            }
+        } else if ((candidate->from_mx && candidate->query.is_alias) == aliases) {
+            add_host(work, route, candidate, candidate->query.addresses,
+                     candidate->query.address_count);
+        }
+    }
+}
+
+static uint64_t hash_best_hosts(const struct route *route)
+{
+    uint64_t hash = 0; /* a sum does not depend on the order */
+    for (uint32_t i = 0; i < route->host_count; i++) {
+        if (route->hosts[i].preference == route->hosts[0].preference) {
+            hash += bytes_hash_nocase(bytes_from_string(route->hosts[i].name));
+        }
+    }
+    return hash;
+}
+
+static void build(struct resolve_work *work)
+{
+    size_t size = sizeof(struct route) + ROUTE_HOSTS_MAX * sizeof(struct route_host) +
+                  ROUTE_ADDRESSES_MAX * sizeof(struct address);
+    struct route *route = calloc(1, size);
+    if (route == NULL) {
+        work->failed = true;
+        fail(work);
+        return;
+    }
+    route->refs = 1;
+    route->hosts = (struct route_host *)(route + 1);
+    route->addresses = (struct address *)(route->hosts + ROUTE_HOSTS_MAX);
+    add_hosts(work, route, false);
+    if (route->host_count == 0) {
+        add_hosts(work, route, true);
+    }
+    if (route->host_count == 0) {
+        free(route);
+        fail(work);
+        return;
+    }
+    uint64_t life_ms = (uint64_t)work->ttl_s * 1000;
+    life_ms = life_ms < ROUTE_LIFE_MIN_MS ? ROUTE_LIFE_MIN_MS : life_ms;
+    life_ms = life_ms > ROUTE_LIFE_MAX_MS ? ROUTE_LIFE_MAX_MS : life_ms;
+    route->expires_ms = io_now_ms(work->request->resolver->io) + life_ms;
+    route->mx_set_hash = hash_best_hosts(route);
+    finish(work, route);
+}
+
+/* ---- the two rounds ---- */
+
+static void note_ttl(struct resolve_work *work, const struct dns_query *query)
+{
+    if (query->ttl_s < work->ttl_s) {
+        work->ttl_s = query->ttl_s;
+    }
+}
+
+static void on_addresses(struct dns_query *query)
+{
+    struct resolve_work *work = CONTAINER_OF(query, struct candidate, query)->work;
+    work->failed |= query->status == DNS_FAILED;
+    work->not_found |= query->status == DNS_NOT_FOUND;
+    note_ttl(work, query);
+    if (--work->outstanding > 0) {
+        return;
+    }
+    if (work->request->cancelled) {
+        finish(work, NULL);
+    } else {
+        build(work);
+    }
+}
+
+/* Several `lookup-mx:` answers come in any order; equal preferences stay as they are. */
+static void sort_candidates(struct resolve_work *work)
+{
+    for (uint32_t i = 1; i < work->candidate_count; i++) {
+        struct candidate moved = work->candidates[i];
+        uint32_t place = i;
+        for (; place > 0 && work->candidates[place - 1].preference > moved.preference; place--) {
+            work->candidates[place] = work->candidates[place - 1];
+        }
+        work->candidates[place] = moved;
+    }
+}
+
+static void ask_addresses(struct resolve_work *work)
+{
+    struct resolve_request *request = work->request;
+    sort_candidates(work);
+    for (uint32_t i = 0; i < work->candidate_count; i++) {
+        struct candidate *candidate = &work->candidates[i];
+        if (candidate->literal.family == ADDRESS_NONE) {
+            candidate->query.done = on_addresses;
+            candidate->asked = true;
+            work->outstanding++;
+            dns_lookup_addresses(request->resolver->options.dns, &candidate->query, candidate->name,
+                                 request->ipv4, request->ipv6);
+        }
+    }
+    if (work->outstanding == 0) {
+        build(work);
+    }
+}
+
+/* RFC 5321 5.1: without MX the domain itself is the host, unless policy forbids that. */
+static void take_implicit_mx(struct resolve_work *work)
+{
+    if (work->request->settings->bounce_upon_no_mx_ms == 0) {
+        work->no_mx = true;
+        return;
+    }
+    add_candidate(work, bytes_from_string(work->request->domain), 0, default_port(work), true);
+}
+
+static void after_mx(struct resolve_work *work)
+{
+    if (work->request->cancelled) {
+        finish(work, NULL);
+    } else if (work->candidate_count == 0) {
+        fail(work);
+    } else {
+        ask_addresses(work);
+    }
+}
+
+static void on_mx(struct dns_query *query)
+{
+    struct mx_question *question = CONTAINER_OF(query, struct mx_question, query);
+    struct resolve_work *work = question->work;
+    note_ttl(work, query);
+    switch (query->status) {
+    case DNS_OK:
+        take_mx_answer(question);
+        break;
+    case DNS_NO_DATA:
+        take_implicit_mx(work);
+        break;
+    case DNS_NOT_FOUND:
+        work->not_found = true;
+        break;
+    case DNS_FAILED:
+        work->failed = true;
+        break;
+    }
+    if (--work->outstanding == 0) {
+        after_mx(work);
+    }
+}
+
+static void ask_mx(struct resolve_work *work, struct bytes domain, uint16_t preference)
+{
+    if (work->mx_count == LOOKUP_MX_MAX || domain.len >= DNS_NAME_MAX) {
+        return;
+    }
+    struct mx_question *question = &work->mx[work->mx_count++];
+    char name[DNS_NAME_MAX];
+    snprintf(name, sizeof name, "%.*s", BYTES_FMT(domain));
+    question->work = work;
+    question->preference = preference;
+    question->query.done = on_mx;
+    work->outstanding++;
+    dns_lookup_mx(work->request->resolver->options.dns, &question->query, name);
+}
+
+static void take_smtp_hosts(struct resolve_work *work)
+{
+    const struct domain_settings *settings = work->request->settings;
+    for (size_t i = 0; i < settings->smtp_hosts.count; i++) {
+        const struct smtp_host *host = &settings->smtp_hosts.items[i];
+        if (host->lookup_mx) {
+            ask_mx(work, host->name, host->preference);
+            continue;
+        }
+        char text[ADDRESS_TEXT_MAX];
+        bool literal = host->address.family != ADDRESS_NONE;
+        struct bytes name =
+            literal ? bytes_from_string(address_text(&host->address, text)) : host->name;
+        struct candidate *candidate = add_candidate(
+            work, name, host->preference, host->port == 0 ? default_port(work) : host->port, false);
+        if (candidate != NULL) {
+            candidate->literal = host->address;
+        }
+    }
+}
+
+static bool take_literal_domain(struct resolve_work *work)
+{
+    struct address address;
+    if (work->request->domain[0] != '[' ||
+        !address_parse(bytes_from_string(work->request->domain), &address)) {
+        return false;
+    }
+    struct candidate *candidate =
+        add_candidate(work, bytes_from_string(work->request->domain), 0, default_port(work), true);
+    if (candidate != NULL) {
+        candidate->literal = address;
+    }
+    return true;
+}
+
+/* In the turn after the call, so that `done` never runs inside it. */
+static void on_turn(struct timer *timer)
+{
+    struct resolve_request *request = CONTAINER_OF(timer, struct resolve_request, turn);
+    struct resolve_work *work = request->work;
+    if (work == NULL) {
+        reply_make(&request->failure, 451, "4.3.0", "out of memory");
+        request->done(request, NULL);
+        return;
+    }
+    if (request->settings->smtp_hosts.count > 0) {
+        take_smtp_hosts(work);
+    } else if (!take_literal_domain(work)) {
+        ask_mx(work, bytes_from_string(request->domain), 0);
+    }
+    if (work->outstanding == 0) {
+        after_mx(work);
+    }
+}
+
+void resolve_domain(struct resolver *resolver, struct resolve_request *request, const char *domain,
+                    const struct domain_settings *settings, bool ipv4, bool ipv6)
+{
+    request->resolver = resolver;
+    request->settings = settings;
+    request->ipv4 = ipv4;
+    request->ipv6 = ipv6;
+    request->cancelled = false;
+    snprintf(request->domain, sizeof request->domain, "%s", domain);
+    request->work = calloc(1, sizeof *request->work);
+    if (request->work != NULL) {
+        request->work->request = request;
+        request->work->ttl_s = UINT32_MAX;
+    }
+    timer_init(&request->turn, on_turn);
+    timer_start(io_timers(resolver->io), &request->turn, 0);
+}
+
+void resolve_cancel(struct resolve_request *request)
+{
+    request->cancelled = true;
+    reply_make(&request->failure, 451, "4.3.2", "cancelled");
+}
