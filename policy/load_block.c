@@ -302,6 +302,7 @@ void load_listener_line(struct loader *loader)
         const struct directive *directive = directive_find(
             &config->index, SCOPE_LISTENER, is_tls ? BYTES("immediate-tls") : BYTES("source"));
         assert(directive != NULL);
+        load_warn_effect(loader, directive);
         load_setting(loader, block, directive, value, NULL);
     }
 }

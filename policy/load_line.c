@@ -17,7 +17,7 @@ static bool warn_once(struct loader *loader, const struct directive *directive)
     return is_first;
 }
 
-static void warn_about_effect(struct loader *loader, const struct directive *directive)
+void load_warn_effect(struct loader *loader, const struct directive *directive)
 {
     if (directive->effect == EFFECT_YES || !warn_once(loader, directive)) {
         return;
@@ -38,7 +38,7 @@ static void report_unknown(struct loader *loader, struct bytes name)
     const struct directive *elsewhere = directive_find_anywhere(&loader->config->index, name);
     int shown = (int)(name.len > 100 ? 100 : name.len);
     if (elsewhere != NULL && elsewhere->kind == KIND_LEGACY) {
-        warn_about_effect(loader, elsewhere); /* of no effect, so of no harm here either */
+        load_warn_effect(loader, elsewhere); /* of no effect, so of no harm here either */
         return;
     }
     if (elsewhere != NULL) {
@@ -165,7 +165,7 @@ static void load_alias(struct loader *loader, const struct directive *alias)
                        alias->before[0] != '\0' || alias->behind[0] != '\0' ? "N" : "...",
                        alias->behind);
     }
-    warn_about_effect(loader, target);
+    load_warn_effect(loader, target);
     size_t before_len = strlen(alias->before), behind_len = strlen(alias->behind);
     if (before_len + behind_len == 0) {
         load_setting(loader, loader_block(loader), target, value, NULL);
@@ -202,18 +202,18 @@ void load_directive(struct loader *loader)
     switch (directive->kind) {
     case KIND_DIRECTIVE:
     case KIND_REPEATED:
-        warn_about_effect(loader, directive);
+        load_warn_effect(loader, directive);
         load_setting(loader, block, directive, loader->line.value, NULL);
         break;
     case KIND_SPECIAL:
-        warn_about_effect(loader, directive);
+        load_warn_effect(loader, directive);
         load_special(loader, directive);
         break;
     case KIND_ALIAS:
         load_alias(loader, directive);
         break;
     case KIND_LEGACY:
-        warn_about_effect(loader, directive);
+        load_warn_effect(loader, directive);
         break;
     }
 }

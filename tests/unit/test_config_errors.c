@@ -420,6 +420,12 @@ TEST(what_is_known_but_not_built_warns_once_per_name)
     unload(config);
 }
 
+TEST(a_listener_that_asks_for_tls_in_vain_says_so)
+{
+    CHECK(warns_with("smtp-listener 0/0:465 tls=yes\n",
+                     "1:1: warning: 'immediate-tls' is not yet in effect"));
+}
+
 TEST(what_is_in_effect_does_not_warn)
 {
     struct config *config = load_good(

@@ -129,7 +129,7 @@ static void drain(struct world *world)
     if (out.len > 0) {
         world->outputs++;
         buffer_put_bytes(&world->said, out);
-        smtp_server_sent(&world->server);
+        smtp_server_sent(&world->server, out.len);
     }
 }
 
