@@ -127,23 +127,39 @@ static void on_record(void *owner, const struct sim_record *record)
     }
 }
 
+/* RFC 5321 4.3.2: the first digit decides. */
+static bool is_yes(uint16_t code)
+{
+    return code / 100 == 2;
+}
+
+/* What a liar answered is worth nothing; that it was sent something is all that is known. */
+static bool was_taken(const struct sim_mx_record *record, uint32_t rcpt)
+{
+    return record->lied || (is_yes(record->final_code) && is_yes(record->rcpts[rcpt].code));
+}
+
 static void enter_takes(struct scenario *scenario)
 {
     const struct sim_mx_record *record = NULL;
     while ((record = sim_farm_next(scenario->farm, record)) != NULL) {
+        char token[SIM_MX_TEXT_MAX];
+        size_t len = strcspn(record->sender, "@");
+        memcpy(token, record->sender, len);
+        token[len] = '\0';
         for (uint32_t i = 0; i < record->rcpt_count; i++) {
-            if (record->final_code != 250 || record->rcpts[i].code != 250) {
-                continue;
+            struct ledger_take take = {
+                .token = token,
+                .rcpt = record->rcpts[i].address,
+                .group = vmta_of(scenario, &record->source),
+                .body_digest = record->body_digest,
+                .at_us = record->ended_us,
+                .reply_read = record->quit,
+                .lied = record->lied,
+            };
+            if (was_taken(record, i)) {
+                ledger_took(scenario->ledger, &take);
             }
-            ledger_took(scenario->ledger, &(struct ledger_take){
-                                              .token = record->token,
-                                              .rcpt = record->rcpts[i].address,
-                                              .group = vmta_of(scenario, &record->source),
-                                              .body_digest = record->body_digest,
-                                              .at_us = record->ended_us,
-                                              .reply_read = record->quit,
-                                              .lied = record->lied,
-                                          });
         }
     }
 }
