@@ -20,7 +20,8 @@ struct listener_options {
     struct io *io;
     struct sessions *sessions; /* of the same worker; outlives the listener */
     struct address address;    /* with port; port 0: any free one (see listener_address) */
-    const char *source_name;   /* `source=` of the directive; NULL: by the peer's address */
+    const char *source_name;   /* `source=` of the directive; NULL: by the peer's address; copied */
+    const char *host_name;     /* of the greeting; NULL: the configuration's; copied */
     int backlog;               /* 0: 1024 */
 };
 

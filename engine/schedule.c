@@ -22,6 +22,7 @@
 #define STALLED_WAIT_MS 5    /* outcomes wait to be written: soon over */
 #define HELD_WAIT_MS    1000 /* the journal is full or a sink holds */
 #define NO_ROOM_WAIT_MS 1000
+#define GATE_RETRY_MS   1000
 
 static uint64_t now_ms(const struct scheduler *scheduler)
 {
@@ -37,6 +38,10 @@ static void leave_place(struct site *site)
     timer_stop(io_timers(scheduler->io), &site->timer);
     if (site->wait == SITE_READY && list_empty(&site->lane->ready)) {
         list_remove(&site->lane->ready_node);
+    }
+    if (site->wait == SITE_WAITING_GATE && list_empty(&site->waits_at->waiting)) {
+        list_remove(&site->waits_at->node);
+        limit_stop_waiting(site->waits_at->limit, scheduler->worker);
     }
     site->wait = SITE_QUIET;
 }
@@ -63,9 +68,15 @@ static void wait_for_gate(struct site *site, struct gate *gate)
 {
     leave_place(site);
     site->wait = SITE_WAITING_GATE;
+    site->waits_at = gate;
     list_push_back(&gate->waiting, &site->node);
+    struct scheduler *scheduler = site->scheduler;
     if (!list_linked(&gate->node)) {
-        list_push_back(&site->scheduler->waiting_gates, &gate->node);
+        list_push_back(&scheduler->waiting_gates, &gate->node);
+    }
+    if (!timer_running(&scheduler->gate_timer)) {
+        timer_start(io_timers(scheduler->io), &scheduler->gate_timer,
+                    now_ms(scheduler) + GATE_RETRY_MS);
     }
 }
 
@@ -91,16 +102,40 @@ static void gate_init(struct gate *gate, struct limit *limit)
     list_init(&gate->waiting);
 }
 
-/* Room behind this gate: the site that has waited longest tries again. */
+static void ring_wakes(struct scheduler *scheduler, struct gate *gate, uint64_t workers);
+
+/* Room behind this gate, and nobody here who waits: the wake goes on to the next worker. */
+static void pass_to_others(struct scheduler *scheduler, struct gate *gate)
+{
+    struct limit_wakes wakes = {0};
+    limit_pass_on(gate->limit, &wakes);
+    ring_wakes(scheduler, gate, wakes.workers & ~(UINT64_C(1) << scheduler->worker));
+}
+
+/* Room behind this gate: the site that has waited longest tries again, and when it has (or has
+ * lost interest) it passes the wake on: see settle_wake. */
 static void wake_gate(struct scheduler *scheduler, struct gate *gate)
 {
     struct list_node *node = list_first(&gate->waiting);
-    if (node != NULL) {
-        make_ready(CONTAINER_OF(node, struct site, node));
+    if (node == NULL) {
+        pass_to_others(scheduler, gate);
+        return;
     }
+    struct site *site = CONTAINER_OF(node, struct site, node);
+    make_ready(site);
+    site->woken_by = gate;
     if (list_empty(&gate->waiting)) {
         list_remove(&gate->node);
-        limit_stop_waiting(gate->limit, scheduler->worker);
+    }
+}
+
+/* The wake this site was given is no longer needed by it: the next one who waits gets it. */
+static void settle_wake(struct site *site)
+{
+    struct gate *gate = site->woken_by;
+    site->woken_by = NULL;
+    if (gate != NULL) {
+        wake_gate(site->scheduler, gate);
     }
 }
 
@@ -158,24 +193,21 @@ static void ring_wakes(struct scheduler *scheduler, struct gate *gate, uint64_t 
     }
 }
 
+/* A wake can be lost between workers in one case: it was under way to a site that had just given
+ * up waiting. So whoever still waits tries again once a second. */
+static void on_gate_timer(struct timer *timer)
+{
+    struct scheduler *scheduler = CONTAINER_OF(timer, struct scheduler, gate_timer);
+    wake_all_gates(scheduler);
+    if (!list_empty(&scheduler->waiting_gates)) {
+        timer_start(io_timers(scheduler->io), timer, now_ms(scheduler) + GATE_RETRY_MS);
+    }
+}
+
 static void release(struct scheduler *scheduler, struct gate *gate)
 {
     struct limit_wakes wakes = {0};
     limit_release(gate->limit, 1, &wakes);
-    ring_wakes(scheduler, gate, wakes.workers);
-}
-
-/* After a success: if there is still room behind the gate, whoever waits is told. */
-static void pass_on(struct scheduler *scheduler, struct gate *gate)
-{
-    if (!list_empty(&gate->waiting)) {
-        if (limit_used(gate->limit) < limit_max(gate->limit)) {
-            wake_gate(scheduler, gate);
-        }
-        return;
-    }
-    struct limit_wakes wakes = {0};
-    limit_pass_on(gate->limit, &wakes);
     ring_wakes(scheduler, gate, wakes.workers);
 }
 
@@ -251,32 +283,33 @@ static bool take_gates(struct site *site)
     return true;
 }
 
-static void open_connection(struct site *site)
+/* Opens one, or puts the site where it has to wait. False: it waits at a gate that is full. */
+static bool try_open(struct site *site)
 {
     struct scheduler *scheduler = site->scheduler;
     struct list_node *node = list_first(&site->sendable);
     if (node == NULL || !wants_connection(site)) {
         leave_place(site); /* other connections have taken what there was */
-        return;
+        return true;
     }
     uint64_t now = now_ms(scheduler);
     uint64_t due_ms = opening_wait_until(site, now);
     if (due_ms != 0) {
         wait_until(site, due_ms);
-        return;
+        return true;
     }
     if (!take_gates(site)) {
-        return;
+        return false;
     }
     rate_take(&site->connect_rate, now, 1);
     list_remove(node);
-    struct queue *queue = CONTAINER_OF(node, struct queue, sendable_node);
     list_push_back(&site->sendable, node);
+    struct queue *queue = CONTAINER_OF(node, struct queue, sendable_node);
     struct attempt *attempt = attempt_open(scheduler->attempts, site, queue);
     if (attempt == NULL) {
         release_gates(site, site->domain_gate);
         wait_until(site, now + NO_ROOM_WAIT_MS);
-        return;
+        return true;
     }
     attempt->domain_gate = site->domain_gate;
     list_push_back(&site->attempts, &attempt->site_node);
@@ -288,10 +321,15 @@ static void open_connection(struct site *site)
     if (wants_connection(site)) {
         make_ready(site);
     }
-    struct gate *gates[3];
-    size_t count = gates_of(site, site->domain_gate, gates);
-    for (size_t i = 0; i < count; i++) {
-        pass_on(scheduler, gates[i]);
+    return true;
+}
+
+static void open_connection(struct site *site)
+{
+    if (try_open(site)) {
+        settle_wake(site);
+    } else {
+        site->woken_by = NULL; /* full again: whoever releases next wakes the next in turn */
     }
 }
 
@@ -325,6 +363,7 @@ static void look_at(struct site *site)
     if (!wants_connection(site)) {
         if (site->wait != SITE_WAITING_TIME || list_empty(&site->sendable)) {
             leave_place(site);
+            settle_wake(site);
         }
     } else if (site->wait == SITE_QUIET) {
         make_ready(site);
@@ -424,8 +463,11 @@ uint32_t schedule_take_rate(struct scheduler *scheduler, struct site *site, uint
                             uint64_t *again_ms)
 {
     uint64_t now = now_ms(scheduler);
-    uint32_t granted = want;
-    if (site->domain_rate != NULL) {
+    /* The own rate first says how many it could grant, so that no start of the shared one is
+     * taken in vain. */
+    uint64_t free_here = rate_free(&site->message_rate, now);
+    uint32_t granted = free_here < want ? (uint32_t)free_here : want;
+    if (site->domain_rate != NULL && granted > 0) {
         granted = shared_rate_take(site->domain_rate, now, granted);
     }
     if (granted > 0) {
@@ -492,6 +534,7 @@ struct scheduler *scheduler_create(const struct scheduler_options *options)
     map_init(&scheduler->lanes, SCHEDULE_VMTAS_MAX);
     map_init(&scheduler->gates, SCHEDULE_SITES_MAX);
     pauses_init(&scheduler->pauses);
+    timer_init(&scheduler->gate_timer, on_gate_timer);
     list_init(&scheduler->all_sites);
     list_init(&scheduler->all_lanes);
     list_init(&scheduler->lanes_ready);
@@ -525,4 +568,5 @@ void schedule_gate_init(struct gate *gate, struct limit *limit)
 void schedule_leave_place(struct site *site)
 {
     leave_place(site);
+    settle_wake(site);
 }

@@ -75,7 +75,8 @@ struct scheduler {
     struct list lanes_ready;   /* ring of virtual MTAs with ready sites */
     struct list dirty;         /* sites to look at */
     struct list waiting_gates; /* gates with waiting sites */
-    struct gate total;         /* total-max-smtp-out */
+    struct timer gate_timer;
+    struct gate total; /* total-max-smtp-out */
     struct pauses pauses;
     uint64_t rcpt_count;       /* resident here */
     uint32_t attempt_count;    /* connections */

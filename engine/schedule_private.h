@@ -8,6 +8,7 @@
 void schedule_ring(struct scheduler *scheduler, uint32_t worker);
 void schedule_site_init(struct site *site);
 void schedule_gate_init(struct gate *gate, struct limit *limit);
+/* Takes the site out of where it waits; a wake it holds goes to the next. */
 void schedule_leave_place(struct site *site);
 
 /* ---- schedule_sites.c ---- */

@@ -29,12 +29,12 @@ struct sessions_options {
     struct callers *callers;       /* shared by all workers */
     uint32_t sessions_max;         /* of this worker; what comes beyond gets 421 4.7.0 */
     uint32_t receive_buffer_bytes; /* the most that one io_recv hands over */
+    const char *host_name;         /* where nothing is configured; NULL: "localhost" */
 
     /* Callbacks; `owner` is handed back. None may call into sessions again. */
     void *owner;
-    /* The policy in force now. Asked at connect and before each command group: a reload reaches
-     * a session between two transactions. What it points to must stay until this worker has run
-     * one turn of its loop with the new one. */
+    /* The policy in force now. Asked whenever a session does something, and not kept beyond
+     * sessions_reload: a reload reaches a session at its next command. */
     const struct config *(*config)(void *owner);
     /* Is there a virtual MTA or pool of this name? *canonical: the name to put in the envelope;
      * valid until the callback's next call. */
@@ -47,11 +47,22 @@ struct sessions_options {
 /* NULL: no memory. */
 struct sessions *sessions_create(const struct sessions_options *options);
 
+/* What a listening address says of the sessions that come in by it; copied, shared by them, and
+ * freed when its listener and the last of them are gone. */
+struct session_door;
+
+/* source_name: the <source> that holds, NULL: by the peer's address alone. host_name: for greeting
+ * and trace fields, NULL: the configuration's. NULL: no memory. */
+struct session_door *session_door_open(const char *source_name, const char *host_name);
+void session_door_close(struct session_door *door); /* NULL is accepted */
+
 /* A connection just accepted; the descriptor is the session's from here on, also where there is
- * no room for it (it is told so and closed). `local`: where it came in. source_name: the source
- * that the listener names, NULL: by the peer's address; must outlive the sessions. */
-void sessions_accept(struct sessions *sessions, int fd, const struct address *local,
-                     const char *source_name);
+ * no room for it (it is told so and closed). */
+void sessions_accept(struct sessions *sessions, int fd, struct session_door *door);
+
+/* The configuration has changed: what was learned from the old one is not used any more, from
+ * this call on. */
+void sessions_reload(struct sessions *sessions);
 
 /* From now on: transactions that are under way are finished, every other command and every new
  * connection gets 421 4.3.2. `drained` (may be NULL) is called once, when no transaction is left;

@@ -47,6 +47,8 @@ struct site {
     uint32_t opening_count;
     struct rate message_rate, connect_rate;
     enum site_wait wait;
+    struct gate *waits_at; /* SITE_WAITING_GATE: where */
+    struct gate *woken_by; /* a wake of this gate is its to use or to pass on */
     struct timer timer;
     uint64_t hold_opening_ms; /* a further connection failed while others work: no new one
                                  before this */

@@ -75,6 +75,9 @@ static inline struct block *loader_block(const struct loader *loader)
 /* load_line.c: one directive line. */
 void load_directive(struct loader *loader);
 
+/* Says, once per name, that a directive has no effect (yet). */
+void load_warn_effect(struct loader *loader, const struct directive *directive);
+
 /* Parses and keeps one value of the block. `text` lies in the line being read, or stands for what
  * is at `at` in it. */
 void load_setting(struct loader *loader, struct block *block, const struct directive *directive,

@@ -212,7 +212,7 @@ void load_open(struct loader *loader)
         push_ignored(loader);
         return;
     }
-    if ((row->parents & (1u << around->scope)) == 0) {
+    if (row->effect != EFFECT_LEGACY && (row->parents & (1u << around->scope)) == 0) {
         struct place place = loader_place(loader, NULL);
         report_error(loader->report, &place, "'<%s>' is not allowed in %s", row->tag,
                      directive_scope_text(around->scope));
@@ -302,6 +302,7 @@ void load_listener_line(struct loader *loader)
         const struct directive *directive = directive_find(
             &config->index, SCOPE_LISTENER, is_tls ? BYTES("immediate-tls") : BYTES("source"));
         assert(directive != NULL);
+        load_warn_effect(loader, directive);
         load_setting(loader, block, directive, value, NULL);
     }
 }

@@ -17,7 +17,7 @@ static bool warn_once(struct loader *loader, const struct directive *directive)
     return is_first;
 }
 
-static void warn_about_effect(struct loader *loader, const struct directive *directive)
+void load_warn_effect(struct loader *loader, const struct directive *directive)
 {
     if (directive->effect == EFFECT_YES || !warn_once(loader, directive)) {
         return;
@@ -27,7 +27,10 @@ static void warn_about_effect(struct loader *loader, const struct directive *dir
         report_warning(loader->report, &place, "'%s' has no effect: %s", directive->name,
                        directive->help);
     } else {
-        report_warning(loader->report, &place, "'%s' is not yet in effect", directive->name);
+        report_warning(loader->report, &place, "'%s' is not yet in effect%s%s", directive->name,
+                       directive_works_elsewhere(directive) ? " in " : "",
+                       directive_works_elsewhere(directive) ? directive_scope_text(directive->scope)
+                                                            : "");
     }
 }
 
@@ -36,9 +39,12 @@ static void report_unknown(struct loader *loader, struct bytes name)
     struct place place = loader_place(loader, NULL);
     const struct block *block = loader_block(loader);
     const struct directive *elsewhere = directive_find_anywhere(&loader->config->index, name);
+    if (elsewhere == NULL) {
+        elsewhere = directive_find_wildcard(name);
+    }
     int shown = (int)(name.len > 100 ? 100 : name.len);
     if (elsewhere != NULL && elsewhere->kind == KIND_LEGACY) {
-        warn_about_effect(loader, elsewhere); /* of no effect, so of no harm here either */
+        load_warn_effect(loader, elsewhere); /* of no effect, so of no harm here either */
         return;
     }
     if (elsewhere != NULL) {
@@ -165,7 +171,7 @@ static void load_alias(struct loader *loader, const struct directive *alias)
                        alias->before[0] != '\0' || alias->behind[0] != '\0' ? "N" : "...",
                        alias->behind);
     }
-    warn_about_effect(loader, target);
+    load_warn_effect(loader, target);
     size_t before_len = strlen(alias->before), behind_len = strlen(alias->behind);
     if (before_len + behind_len == 0) {
         load_setting(loader, loader_block(loader), target, value, NULL);
@@ -202,18 +208,18 @@ void load_directive(struct loader *loader)
     switch (directive->kind) {
     case KIND_DIRECTIVE:
     case KIND_REPEATED:
-        warn_about_effect(loader, directive);
+        load_warn_effect(loader, directive);
         load_setting(loader, block, directive, loader->line.value, NULL);
         break;
     case KIND_SPECIAL:
-        warn_about_effect(loader, directive);
+        load_warn_effect(loader, directive);
         load_special(loader, directive);
         break;
     case KIND_ALIAS:
         load_alias(loader, directive);
         break;
     case KIND_LEGACY:
-        warn_about_effect(loader, directive);
+        load_warn_effect(loader, directive);
         break;
     }
 }

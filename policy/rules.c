@@ -343,12 +343,12 @@ void load_rule(struct loader *loader)
         load_category(loader);
         return;
     }
-    for (size_t i = 0; i < COUNT(keyword_rows); i++) {
-        if (keyword_rows[i].scope == scope &&
-            bytes_equal_nocase(bytes_from_string(keyword_rows[i].name), loader->line.name)) {
-            load_keyword(loader, i);
-            return;
-        }
+    size_t row = 0;
+    while (row < COUNT(keyword_rows) &&
+           (keyword_rows[row].scope != scope ||
+            !bytes_equal_nocase(bytes_from_string(keyword_rows[row].name), loader->line.name))) {
+        row++;
     }
-    assert(!"every rule of directives.def has a row here");
+    assert(row < COUNT(keyword_rows)); /* every RULE of directives.def has a row here */
+    load_keyword(loader, row);
 }

@@ -57,6 +57,21 @@ struct bytes bytes_slice(struct bytes b, size_t from, size_t to)
     return b.data == NULL ? b : bytes_of(b.data + from, to - from);
 }
 
+bool bytes_is_ascii(struct bytes b)
+{
+    uint64_t all = 0;
+    size_t at = 0;
+    for (; at + sizeof(all) <= b.len; at += sizeof(all)) {
+        uint64_t word;
+        memcpy(&word, b.data + at, sizeof(word));
+        all |= word;
+    }
+    for (; at < b.len; at++) {
+        all |= (unsigned char)b.data[at];
+    }
+    return (all & UINT64_C(0x8080808080808080)) == 0;
+}
+
 static bool is_blank(char c)
 {
     return c == ' ' || c == '\t';

@@ -19,6 +19,12 @@ struct bytes {
 /* A slice of a string literal. */
 #define BYTES(literal) ((struct bytes){"" literal, sizeof(literal) - 1})
 
+/* The same as an initialiser, for static tables. */
+#define BYTES_INIT(literal)                                                                        \
+    {                                                                                              \
+        "" literal, sizeof(literal) - 1                                                            \
+    }
+
 /* For printf("%.*s"). */
 #define BYTES_FMT(b) (int)(b).len, (b).data
 
@@ -49,6 +55,9 @@ ptrdiff_t bytes_find(struct bytes b, char c, size_t from);
 
 /* [from, to) of b; both are clamped to its length. */
 struct bytes bytes_slice(struct bytes b, size_t from, size_t to);
+
+/* No byte over 127. */
+bool bytes_is_ascii(struct bytes b);
 
 /* Without leading and trailing space and tab. */
 struct bytes bytes_trim(struct bytes b);

@@ -28,7 +28,7 @@ static const struct header_row rows[] = {
     HEADER_NAMES(HEADER_ROW)
 #undef HEADER_ROW
         [HEADER_JOB_ALIAS] = {NULL, HEADER_KEEP_TAKE, 128},
-    [HEADER_NAME_COUNT] = {NULL, HEADER_KEEP, 0},
+    [HEADER_OTHER] = {NULL, HEADER_KEEP, 0},
 };
 
 void header_filter_init(struct header_filter *filter, const struct header_filter_events *events,
@@ -71,15 +71,6 @@ static void pass(struct header_filter *filter, const char *from, const char *to)
     }
 }
 
-static bool has_non_ascii(const char *data, const char *end)
-{
-    unsigned char all = 0;
-    for (; data < end; data++) {
-        all |= (unsigned char)*data;
-    }
-    return all >= 0x80;
-}
-
 /* RFC 5322 3.6.8 ftext; then white space as 4.5 allows it before the colon. */
 static bool name_takes(struct header_filter *filter, char c)
 {
@@ -100,6 +91,16 @@ static void hold(struct header_filter *filter, char c)
     }
 }
 
+static uint8_t find_name(struct bytes name)
+{
+    uint8_t field = 0;
+    while (field < HEADER_JOB_ALIAS &&
+           !bytes_equal_nocase(name, bytes_from_string(rows[field].name))) {
+        field++;
+    }
+    return field < HEADER_JOB_ALIAS ? field : HEADER_OTHER;
+}
+
 /* A line that turns out to be no field is not counted, however it was fed. */
 static void count(struct header_filter *filter, size_t len)
 {
@@ -116,24 +117,19 @@ static void count(struct header_filter *filter, size_t len)
 static void begin_field(struct header_filter *filter)
 {
     struct bytes name = bytes_of(filter->hold, filter->name_len);
-    uint8_t field = 0;
-    while (field < HEADER_JOB_ALIAS &&
-           !bytes_equal_nocase(name, bytes_from_string(rows[field].name))) {
-        field++;
-    }
+    uint8_t field = find_name(name);
     filter->fate = rows[field].fate;
-    if (field == HEADER_JOB_ALIAS) {
-        filter->fate = filter->events->fate == NULL
-                           ? HEADER_KEEP
-                           : (uint8_t)filter->events->fate(filter->owner, name);
+    if (filter->fate == HEADER_KEEP && filter->events->fate != NULL) {
+        filter->fate = (uint8_t)filter->events->fate(filter->owner, name);
         assert(filter->fate != HEADER_REMOVE_TAKE);
-        field = filter->fate == HEADER_KEEP_TAKE ? HEADER_JOB_ALIAS : HEADER_NAME_COUNT;
+    }
+    filter->counts[field]++;
+    if (filter->fate == HEADER_KEEP_TAKE) {
+        field = HEADER_JOB_ALIAS;
+        filter->counts[field]++;
     }
     filter->field = field;
     filter->any_field = true;
-    if (field < HEADER_NAME_COUNT) {
-        filter->counts[field]++;
-    }
     if (takes(filter->fate)) {
         filter->values[value_index(field)] = (struct header_value){0};
     }
@@ -263,7 +259,7 @@ static void read_value(struct header_filter *filter, struct cursor *cursor)
     if (takes(filter->fate)) {
         take_value(filter, from, cursor->at);
     }
-    filter->non_ascii |= has_non_ascii(from, cursor->at);
+    filter->non_ascii |= !bytes_is_ascii(bytes_of(from, (size_t)(cursor->at - from)));
     if (newline != NULL) {
         filter->state = AT_LINE;
         filter->lines++;

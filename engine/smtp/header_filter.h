@@ -44,6 +44,7 @@ enum header_name {
     HEADER_NAMES(HEADER_ENUM)
 #undef HEADER_ENUM
         HEADER_JOB_ALIAS, /* the owner's own name for X-Job; never removed */
+    HEADER_OTHER,
     HEADER_NAME_COUNT,
 };
 #define HEADER_TAKEN_COUNT 4
@@ -59,8 +60,8 @@ struct header_filter_events {
     void (*pass)(void *owner, const char *data, size_t len);
     /* The last field is over, the blank line not yet passed on: the place to add fields. */
     void (*header_end)(void *owner);
-    /* A field that is not in HEADER_NAMES: HEADER_KEEP, HEADER_REMOVE, or HEADER_KEEP_TAKE for
-     * HEADER_JOB_ALIAS. NULL: all are kept. */
+    /* A field that HEADER_NAMES would keep, or does not know: HEADER_KEEP, HEADER_REMOVE, or
+     * HEADER_KEEP_TAKE for HEADER_JOB_ALIAS. NULL: all are kept. */
     enum header_fate (*fate)(void *owner, struct bytes name);
 };
 

@@ -145,16 +145,6 @@ static bool is_printable(struct bytes b)
     return utf8_is_valid(b);
 }
 
-static bool is_ascii(struct bytes b)
-{
-    for (size_t i = 0; i < b.len; i++) {
-        if ((unsigned char)b.data[i] >= 0x80) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static enum params_result take_envid(const struct param *param, void *out)
 {
     struct mail_params *mail = out;
@@ -162,7 +152,7 @@ static enum params_result take_envid(const struct param *param, void *out)
     buffer_init(&decoded, mail->envid, sizeof(mail->envid));
     if (param->value.len > PARAMS_ENVID_MAX || !param->has_value ||
         !xtext_decode(param->value, &decoded) || !is_printable(buffer_bytes(&decoded)) ||
-        !is_ascii(buffer_bytes(&decoded))) {
+        !bytes_is_ascii(buffer_bytes(&decoded))) {
         return PARAMS_SYNTAX;
     }
     mail->envid_len = (uint16_t)decoded.len;
@@ -209,7 +199,8 @@ static enum params_result take_orcpt(const struct param *param, void *out)
     struct bytes address = bytes_slice(param->value, (size_t)semicolon + 1, param->value.len);
     struct buffer decoded;
     buffer_init(&decoded, target->params->orcpt, sizeof(target->params->orcpt));
-    bool raw = bytes_equal_nocase(type, BYTES("utf-8;")) && target->smtputf8 && !is_ascii(address);
+    bool raw =
+        bytes_equal_nocase(type, BYTES("utf-8;")) && target->smtputf8 && !bytes_is_ascii(address);
     if (address.len == 0 || !buffer_put_bytes(&decoded, type) ||
         !(raw ? buffer_put_bytes(&decoded, address) : xtext_decode(address, &decoded)) ||
         !is_printable(buffer_bytes(&decoded))) {

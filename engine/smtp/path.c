@@ -26,16 +26,6 @@ static bool is_local_char(char c)
     return is_alnum(c) || is_one_of(c, "!#$%&'*+-/=?^_`{|}~.");
 }
 
-static bool is_ascii(struct bytes b)
-{
-    for (size_t i = 0; i < b.len; i++) {
-        if ((unsigned char)b.data[i] >= 0x80) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* Steps over one character of valid UTF-8 beyond ASCII; false if there is none. */
 static bool skip_utf8(struct bytes text, size_t *at)
 {
@@ -148,7 +138,7 @@ static enum path_result put_domain(struct bytes domain, struct path *out, struct
         out->literal = true;
         return put_literal(domain, text) ? PATH_OK : PATH_SYNTAX;
     }
-    if (!is_ascii(domain)) {
+    if (!bytes_is_ascii(domain)) {
         out->utf8_given = true;
         if (!idna_to_ascii(domain, text)) {
             return PATH_SYNTAX;
@@ -175,7 +165,7 @@ static enum path_result parse_mailbox(struct bytes text, struct path *out)
     if (local.len > PATH_LOCAL_MAX) {
         return PATH_TOO_LONG;
     }
-    struct path path = {.utf8 = !is_ascii(local)};
+    struct path path = {.utf8 = !bytes_is_ascii(local)};
     path.utf8_given = path.utf8;
     struct buffer buffer;
     buffer_init(&buffer, path.text, sizeof(path.text));

@@ -356,9 +356,13 @@ struct bytes smtp_server_output(const struct smtp_server *server)
                                 : bytes_of(server->workspace->out, server->out_len);
 }
 
-void smtp_server_sent(struct smtp_server *server)
+void smtp_server_sent(struct smtp_server *server, size_t len)
 {
-    server->out_len = 0;
+    assert(len <= server->out_len);
+    server->out_len = (uint16_t)(server->out_len - len);
+    if (server->out_len > 0) {
+        memmove(server->workspace->out, server->workspace->out + len, server->out_len);
+    }
 }
 
 enum server_waits smtp_server_waits_for(const struct smtp_server *server)

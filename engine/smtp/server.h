@@ -119,9 +119,10 @@ size_t smtp_server_feed(struct smtp_server *server, const void *data, size_t len
 /* The answer to `end`: the whole reply. accepted: the message is ours. */
 void smtp_server_answer(struct smtp_server *server, const char *reply, bool accepted);
 
-/* What is to be sent; valid until smtp_server_sent. */
+/* What is to be sent. The bytes stay where they are until smtp_server_sent says how many of them
+ * are gone; an answer meanwhile stands behind them. Nothing may be fed in between. */
 struct bytes smtp_server_output(const struct smtp_server *server);
-void smtp_server_sent(struct smtp_server *server);
+void smtp_server_sent(struct smtp_server *server, size_t len);
 
 enum server_waits smtp_server_waits_for(const struct smtp_server *server);
 bool smtp_server_in_transaction(const struct smtp_server *server);

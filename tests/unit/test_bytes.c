@@ -146,3 +146,17 @@ TEST(consume_moves_the_rest_to_the_front)
     buffer_consume(&b, 2);
     CHECK_INT(b.len, 0);
 }
+
+TEST(a_byte_over_127_is_found_at_every_place)
+{
+    char text[40];
+    for (size_t len = 0; len <= sizeof(text); len++) {
+        memset(text, 'a', sizeof(text));
+        CHECK(bytes_is_ascii(bytes_of(text, len)));
+        for (size_t at = 0; at < len; at++) {
+            text[at] = (char)0x80;
+            CHECK(!bytes_is_ascii(bytes_of(text, len)));
+            text[at] = 0x7f;
+        }
+    }
+}

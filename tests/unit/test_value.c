@@ -237,7 +237,7 @@ TEST(print_of_parse_is_stable)
         "[",          "]",     ":", "25", "*.", "\"",    "\\",       "d",        "yes",
         "10/8",       "!x",    "=", "0",  "{",  "never", "100",      "weight=2", "unlimited",
         "lookup-mx:", "/a|b/", "ü", "#",  "@",  "$",     "127.0.0.1"};
-    size_t count, accepted = 0;
+    size_t count, accepted = 0, unstable = 0;
     const struct directive *table = directive_table(&count);
     struct rng rng;
     rng_init(&rng, 7);
@@ -261,12 +261,13 @@ TEST(print_of_parse_is_stable)
             strcmp(print(row->type, row->accepts), once) != 0) {
             printf("%s: '%s' prints as '%s', and that as '%s'\n", row->name, text, once,
                    print(row->type, row->accepts));
-            CHECK(!"stable");
+            unstable++;
         }
         if (accepted % 1000 == 0) {
             done();
         }
     }
+    CHECK_INT(unstable, 0);
     CHECK(accepted > 10000);
     done();
 }

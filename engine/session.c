@@ -1,0 +1,244 @@
+#include "session.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/slab.h"
+#include "callers.h"
+#include "session_internal.h"
+
+#define NO_TICKET UINT32_MAX
+
+/* ---- doors ---- */
+
+struct session_door *session_door_open(const char *source_name, const char *host_name)
+{
+    struct session_door *door = calloc(1, sizeof(*door));
+    if (door == NULL) {
+        return NULL;
+    }
+    door->refs = 1;
+    door->source_name = source_name == NULL ? NULL : strdup(source_name);
+    door->host_name = host_name == NULL ? NULL : strdup(host_name);
+    if ((source_name != NULL && door->source_name == NULL) ||
+        (host_name != NULL && door->host_name == NULL)) {
+        session_door_close(door);
+        return NULL;
+    }
+    return door;
+}
+
+void session_door_close(struct session_door *door)
+{
+    if (door == NULL || --door->refs > 0) {
+        return;
+    }
+    free(door->source_name);
+    free(door->host_name);
+    free(door);
+}
+
+/* ---- life ---- */
+
+static void turn_soon(struct sessions *sessions)
+{
+    struct io *io = sessions->options.io;
+    timer_start(io_timers(io), &sessions->turn, io_now_ms(io));
+}
+
+/* Callbacks of drain and stop, each once, when what they wait for has come true. */
+static void on_turn(struct timer *timer)
+{
+    struct sessions *sessions = CONTAINER_OF(timer, struct sessions, turn);
+    void *owner = sessions->options.owner;
+    if (sessions->drained != NULL && sessions->reception_count == 0) {
+        void (*drained)(void *) = sessions->drained;
+        sessions->drained = NULL;
+        drained(owner);
+    }
+    if (sessions->stopped != NULL && sessions->reception_count == 0 &&
+        list_empty(&sessions->open)) {
+        void (*stopped)(void *) = sessions->stopped;
+        sessions->stopped = NULL;
+        stopped(owner);
+    }
+}
+
+struct sessions *sessions_create(const struct sessions_options *options)
+{
+    assert(options->sessions_max > 0);
+    assert(options->receive_buffer_bytes > 0);
+    uint32_t max = options->sessions_max + SESSION_REFUSALS_MAX;
+    struct sessions *sessions = calloc(1, sizeof(*sessions));
+    if (sessions == NULL) {
+        return NULL;
+    }
+    sessions->options = *options;
+    list_init(&sessions->open);
+    list_init(&sessions->hooks);
+    timer_init(&sessions->turn, on_turn);
+    sessions->pool = slab_create("sessions", sizeof(struct session), max);
+    sessions->workspaces = slab_create("SMTP workspaces", sizeof(struct server_workspace), max);
+    sessions->rests = slab_create("input not yet read", options->receive_buffer_bytes, max);
+    bool made = receptions_init(&sessions->receptions, max, options->receive_buffer_bytes);
+    if (sessions->pool == NULL || sessions->workspaces == NULL || sessions->rests == NULL ||
+        !made) {
+        sessions_destroy(sessions);
+        return NULL;
+    }
+    return sessions;
+}
+
+void sessions_destroy(struct sessions *sessions)
+{
+    if (sessions == NULL) {
+        return;
+    }
+    assert(list_empty(&sessions->open));
+    assert(sessions->reception_count == 0);
+    timer_stop(io_timers(sessions->options.io), &sessions->turn);
+    receptions_deinit(&sessions->receptions);
+    slab_destroy(sessions->pool);
+    slab_destroy(sessions->workspaces);
+    slab_destroy(sessions->rests);
+    free(sessions);
+}
+
+void sessions_reload(struct sessions *sessions)
+{
+    sessions->generation++;
+}
+
+/* ---- one comes, one goes ---- */
+
+static enum session_refusal enter(struct session *session)
+{
+    struct sessions *home = session->home;
+    if (home->draining) {
+        return REFUSAL_DRAIN;
+    }
+    if (!session->source->smtp_service) {
+        return REFUSAL_SOURCE;
+    }
+    if (home->status.open > home->options.sessions_max) {
+        return REFUSAL_FULL;
+    }
+    switch (callers_enter(home->options.callers, &session->peer,
+                          config_global(session->config)->total_max_smtp_in,
+                          session->source->max_connections_per_ip, &session->ticket)) {
+    case CALLERS_WELCOME:
+        return REFUSAL_NONE;
+    case CALLERS_HOUSE_FULL:
+        return REFUSAL_FULL;
+    case CALLERS_ADDRESS_FULL:
+        return REFUSAL_ADDRESS;
+    }
+    return REFUSAL_FULL;
+}
+
+void sessions_accept(struct sessions *sessions, int fd, struct session_door *door)
+{
+    struct io *io = sessions->options.io;
+    struct session *session = sessions->stopping ? NULL : slab_take(sessions->pool);
+    sessions->status.connections++;
+    if (session == NULL || io_peer_address(io, fd, &session->peer) < 0 ||
+        io_local_address(io, fd, &session->local) < 0) {
+        sessions->status.refused++;
+        slab_give(sessions->pool, session);
+        io_close_abort(io, fd);
+        return;
+    }
+    session->home = sessions;
+    session->door = door;
+    door->refs++;
+    session->fd = fd;
+    session->ticket = NO_TICKET;
+    list_push_back(&sessions->open, &session->node);
+    sessions->status.open++;
+    session_refresh(session);
+    session->refusal = (uint8_t)enter(session);
+    sessions->status.refused += session->refusal != REFUSAL_NONE;
+    session_start(session);
+}
+
+static void tell_hooks(struct sessions *sessions)
+{
+    struct list_node *node = list_first(&sessions->hooks);
+    while (node != NULL) {
+        struct list_node *next = list_next(&sessions->hooks, node);
+        struct sessions_ended_hook *hook = CONTAINER_OF(node, struct sessions_ended_hook, node);
+        hook->ended(hook);
+        node = next;
+    }
+}
+
+void session_ended(struct session *session)
+{
+    struct sessions *home = session->home;
+    if (session->ticket != NO_TICKET) {
+        callers_leave(home->options.callers, session->ticket);
+    }
+    list_remove(&session->node);
+    home->status.open--;
+    session_door_close(session->door);
+    slab_give(home->workspaces, session->server.workspace);
+    slab_give(home->pool, session);
+    if (home->stopping) {
+        turn_soon(home);
+    }
+    tell_hooks(home);
+}
+
+void session_reception_released(void *house)
+{
+    struct sessions *sessions = house;
+    assert(sessions->reception_count > 0);
+    sessions->reception_count--;
+    if (sessions->draining) {
+        turn_soon(sessions);
+    }
+}
+
+/* ---- drain, stop ---- */
+
+void sessions_drain(struct sessions *sessions, void (*drained)(void *owner))
+{
+    sessions->draining = true;
+    sessions->drained = drained;
+    turn_soon(sessions);
+}
+
+void sessions_stop(struct sessions *sessions, void (*stopped)(void *owner))
+{
+    sessions->draining = sessions->stopping = true;
+    sessions->stopped = stopped;
+    turn_soon(sessions);
+    struct list_node *node = list_first(&sessions->open);
+    while (node != NULL) {
+        struct list_node *next = list_next(&sessions->open, node);
+        struct session *session = CONTAINER_OF(node, struct session, node);
+        if (session->stage == SESSION_OPEN || session->stage == SESSION_ARRIVED) {
+            session->refusal = REFUSAL_DRAIN;
+            session_pump(session);
+        }
+        node = next;
+    }
+}
+
+/* ---- looking in ---- */
+
+void sessions_hook_ended(struct sessions *sessions, struct sessions_ended_hook *hook)
+{
+    list_push_back(&sessions->hooks, &hook->node);
+}
+
+void sessions_unhook_ended(struct sessions *sessions, struct sessions_ended_hook *hook)
+{
+    list_remove(&hook->node);
+}
+
+void sessions_status(const struct sessions *sessions, struct sessions_status *out)
+{
+    *out = sessions->status;
+    out->transactions = sessions->reception_count;
+}

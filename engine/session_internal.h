@@ -1,0 +1,114 @@
+/* What session.c (all sessions), session_wire.c (bytes and time of one) and session_mail.c (its
+ * messages) share. */
+#ifndef ENGINE_SESSION_INTERNAL_H
+#define ENGINE_SESSION_INTERNAL_H
+
+#include "base/timers.h"
+#include "io/io.h"
+#include "policy/access.h"
+#include "reception.h"
+#include "session.h"
+#include "smtp/server.h"
+
+struct slab;
+
+#define SESSION_NAME_MAX  255  /* bytes of a host name */
+#define SESSION_REPLY_MAX 512  /* bytes of a reply made here */
+#define SESSION_LINGER_MS 2000 /* for the peer to read our last reply and close */
+#define SESSION_RATE_MIN  500  /* bytes per second of a message, beyond the data timeout (S30) */
+#define SESSION_STOP_MS   5000 /* for a last reply to be sent while stopping */
+/* Beyond sessions_max so many are told why they cannot stay. */
+#define SESSION_REFUSALS_MAX 64
+#define SESSION_SIZE_MAX     (1024ull * 1024 * 1024) /* interfaces.md 3: `unlimited` */
+
+struct session_door {
+    uint32_t refs;
+    char *source_name; /* NULL: none */
+    char *host_name;
+};
+
+struct sessions {
+    struct sessions_options options;
+    struct slab *pool, *workspaces, *rests;
+    struct receptions receptions;
+    struct list open;  /* sessions */
+    struct list hooks; /* struct sessions_ended_hook */
+    struct timer turn; /* says drained and stopped, outside of any call */
+    uint64_t generation;
+    uint32_t reception_count;
+    bool draining, stopping;
+    void (*drained)(void *owner);
+    void (*stopped)(void *owner);
+    struct server_settings settings; /* of the session whose core runs */
+    char reply[SESSION_REPLY_MAX];   /* the last one made here */
+    struct sessions_status status;
+};
+
+enum session_stage {
+    SESSION_ARRIVED, /* nothing said: one turn of the loop, to see whether the peer talks first */
+    SESSION_OPEN,
+    SESSION_LINGERS, /* our side is shut; the peer's is read over until it ends */
+    SESSION_CLOSING, /* operations come home */
+};
+
+enum session_wait { WAIT_NOTHING, WAIT_SEND, WAIT_COMMAND, WAIT_DATA };
+
+enum session_refusal { REFUSAL_NONE, REFUSAL_SOURCE, REFUSAL_FULL, REFUSAL_ADDRESS, REFUSAL_DRAIN };
+
+struct session {
+    struct list_node node;
+    struct sessions *home;
+    struct session_door *door;
+    struct io_op recv_op, send_op;
+    struct iovec iov;
+    struct timer timer;
+    uint64_t timer_due_ms;
+    struct smtp_server server;
+    struct reception *reception; /* NULL: no transaction */
+    /* What the configuration says, as of `generation`. */
+    const struct config *config;
+    const struct source_settings *source;
+    struct bytes default_vmta;
+    uint64_t generation;
+    /* The wait that the deadline is for. */
+    uint64_t since_ms, progress_ms, data_bytes;
+    char *rest; /* received and not yet fed; NULL: none */
+    uint32_t rest_from, rest_to;
+    uint32_t ticket; /* UINT32_MAX: not counted */
+    int fd;
+    struct address peer, local;
+    uint8_t stage, wait, refusal;
+    bool listened, sending, eof, extended, ending, abort;
+    uint8_t helo_len;
+    char helo[SESSION_NAME_MAX];
+};
+
+/* ---- session_wire.c ---- */
+
+/* Starts a session whose fd, peer, local, refusal are set. */
+void session_start(struct session *session);
+/* Does whatever can be done now. The session may be gone on return. */
+void session_pump(struct session *session);
+/* Ends it: reset where `abort`. The session may be gone on return. */
+void session_close(struct session *session, bool abort);
+/* Makes the core ready to be called: settings and workspace. */
+void session_ready(struct session *session);
+
+/* ---- session.c ---- */
+
+/* The descriptor is closed, no operation is out: frees it. */
+void session_ended(struct session *session);
+/* A reception has gone back to its pool. */
+void session_reception_released(void *house);
+
+/* ---- session_mail.c ---- */
+
+extern const struct server_events session_server_events;
+
+/* Takes over what the configuration says, if it has changed. */
+void session_refresh(struct session *session);
+struct bytes session_host_name(const struct session *session);
+/* Hands the whole message to the spool, or refuses it. */
+void session_commit(struct session *session);
+
+#endif

@@ -1,0 +1,421 @@
+/* What a session accepts: senders, recipients, messages, and whose they are. */
+#include <assert.h>
+
+#include "base/date.h"
+#include "base/logger.h"
+#include "session_internal.h"
+
+#define LINE_MAX_MAX (1u << 30)
+
+/* ---- what is configured ---- */
+
+struct bytes session_host_name(const struct session *session)
+{
+    struct bytes name = bytes_from_string(session->door->host_name);
+    if (name.len == 0) {
+        name = config_host_name(session->config);
+    }
+    if (name.len == 0) {
+        name = bytes_from_string(session->home->options.host_name);
+    }
+    return name.len == 0 ? BYTES("localhost") : bytes_slice(name, 0, SESSION_NAME_MAX);
+}
+
+/* default-virtual-mta by-smtp-source-ip: the one that sends from where the client came in. */
+static struct bytes vmta_by_address(const struct session *session)
+{
+    size_t count;
+    const struct config_vmta *vmtas = config_vmtas(session->config, &count);
+    for (size_t i = 0; i < count; i++) {
+        const struct vmta_settings *settings = &vmtas[i].settings;
+        for (size_t j = 0; j < settings->source_hosts.count; j++) {
+            if (address_range_holds(&settings->source_hosts.items[j].range, &session->local)) {
+                return vmtas[i].name;
+            }
+        }
+    }
+    return BYTES("{default}");
+}
+
+static struct bytes find_default_vmta(const struct session *session)
+{
+    struct bytes name = session->source->default_virtual_mta;
+    if (bytes_equal_nocase(name, BYTES("by-smtp-source-ip"))) {
+        return vmta_by_address(session);
+    }
+    return name.len == 0 ? BYTES("{default}") : name;
+}
+
+void session_refresh(struct session *session)
+{
+    struct sessions *home = session->home;
+    const struct config *config = home->options.config(home->options.owner);
+    if (config == session->config && session->generation == home->generation) {
+        return;
+    }
+    session->config = config;
+    session->generation = home->generation;
+    session->source = config_source_for(config, &session->peer, session->door->source_name);
+    session->default_vmta = find_default_vmta(session);
+}
+
+/* ---- the envelope ---- */
+
+static void on_hello(void *owner, struct bytes name, bool extended)
+{
+    struct session *session = owner;
+    assert(name.len <= sizeof(session->helo));
+    memcpy(session->helo, name.data, name.len);
+    session->helo_len = (uint8_t)name.len;
+    session->extended = extended;
+}
+
+static const char *make_reply(struct session *session, const char *code, const char *text)
+{
+    struct sessions *home = session->home;
+    struct buffer reply;
+    buffer_init(&reply, home->reply, sizeof(home->reply) - 1);
+    buffer_printf(&reply, "%s %s", code, text);
+    home->reply[reply.len] = '\0';
+    return home->reply;
+}
+
+static const char full[] = "452 4.3.1 Out of room; try again later";
+static const char share_full[] = "452 4.2.2 Too much is queued for this virtual MTA already";
+
+static const char *spool_refusal(struct session *session)
+{
+    const char *why = NULL;
+    switch (spool_accepting(session->home->options.spool, &why)) {
+    case SPOOL_OK:
+        return NULL;
+    case SPOOL_FULL:
+        return why == NULL ? full : make_reply(session, "452 4.3.1", why);
+    case SPOOL_FAILED:
+        return "451 4.3.0 The spool has failed; try again later";
+    }
+    return NULL;
+}
+
+static bool admits(const struct session *session, struct bytes vmta, uint32_t rcpt_count)
+{
+    const struct sessions_options *options = &session->home->options;
+    return options->admit(options->owner, vmta, rcpt_count);
+}
+
+static const struct reception_events reception_events;
+
+static const char *on_mail(void *owner, const struct server_mail *mail)
+{
+    struct session *session = owner;
+    struct sessions *home = session->home;
+    if (!session->source->smtp_service) {
+        return "550 5.7.1 Mail is not accepted from you";
+    }
+    const char *refusal = spool_refusal(session);
+    if (refusal != NULL) {
+        return refusal;
+    }
+    /* Where a header may choose another virtual MTA, only the end of the message tells. */
+    if (!session->source->process_x_virtual_mta && !admits(session, session->default_vmta, 1)) {
+        return share_full;
+    }
+    session->reception =
+        reception_open(&home->receptions, home->options.spool, home->options.worker, mail,
+                       &reception_events, session, home);
+    if (session->reception == NULL) {
+        return full;
+    }
+    home->reception_count++;
+    return NULL;
+}
+
+static const char *on_rcpt(void *owner, const struct server_rcpt *rcpt)
+{
+    struct session *session = owner;
+    if (!session->source->always_allow_relaying) {
+        return "550 5.7.1 relaying denied";
+    }
+    return reception_rcpt(session->reception, rcpt) == RECEPTION_OK ? NULL : full;
+}
+
+static void on_reset(void *owner)
+{
+    struct session *session = owner;
+    struct reception *reception = session->reception;
+    session->reception = NULL;
+    session->home->status.messages_refused++;
+    reception_drop(reception);
+}
+
+/* ---- the message ---- */
+
+/* RFC 5321 4.4. A clause a line; the longest is 350 bytes. */
+static void add_trace(struct session *session)
+{
+    const struct reception *reception = session->reception;
+    char memory[RECEPTION_ADDED_MAX / 2], address[ADDRESS_TEXT_MAX], date[DATE_RFC5322_MAX];
+    struct buffer trace;
+    buffer_init(&trace, memory, sizeof(memory));
+    buffer_put_string(&trace, "Received: ");
+    if (!session->source->hide_message_source) {
+        buffer_printf(&trace, "from %.*s ([%s%s])\r\n\t", (int)session->helo_len, session->helo,
+                      session->peer.family == ADDRESS_IPV6 ? "IPv6:" : "",
+                      address_text(&session->peer, address));
+    }
+    /* RFC 6531 4.3 and 3848: the protocol names. */
+    const char *protocol = reception->smtputf8 ? "UTF8SMTP" : session->extended ? "ESMTP" : "SMTP";
+    struct bytes host = session_host_name(session);
+    buffer_printf(&trace, "by %.*s with %s", BYTES_FMT(host), protocol);
+    struct bytes rcpt = reception_only_rcpt(reception);
+    if (rcpt.len > 0 && !reception->rcpt_utf8) {
+        buffer_printf(&trace, "\r\n\tfor <%.*s>", BYTES_FMT(rcpt));
+    }
+    int64_t now = io_wall_ms(session->home->options.io);
+    buffer_printf(&trace, ";\r\n\t%s\r\n", date_rfc5322(now, date));
+    assert(!trace.overflowed);
+    reception_add(session->reception, buffer_bytes(&trace));
+}
+
+static const char *on_data(void *owner, struct body **body)
+{
+    struct session *session = owner;
+    const struct source_settings *source = session->source;
+    uint64_t line_max = source->max_line_len;
+    uint64_t hops_max = source->max_message_hops;
+    reception_begin_body(
+        session->reception,
+        &(struct body_limits){
+            .size_max = session->home->settings.size_max,
+            .line_max = line_max < LINE_MAX_MAX ? (uint32_t)line_max : LINE_MAX_MAX,
+            .received_max = hops_max < UINT32_MAX ? (uint32_t)hops_max : UINT32_MAX,
+        });
+    if (source->add_received_header) {
+        add_trace(session);
+    }
+    *body = &session->reception->body;
+    return NULL;
+}
+
+/* RFC 6409 8.2, 8.3: what a submission lacks, where it is configured. */
+static void on_header_end(void *owner)
+{
+    struct session *session = owner;
+    const struct source_settings *source = session->source;
+    const struct header_filter *header = &session->reception->body.header;
+    struct io *io = session->home->options.io;
+    char memory[RECEPTION_ADDED_MAX / 2], date[DATE_RFC5322_MAX];
+    struct buffer fields;
+    buffer_init(&fields, memory, sizeof(memory));
+    if (source->add_date_header == ADD_DATE_OVERRIDE ||
+        (source->add_date_header == ADD_DATE_YES && header->counts[HEADER_DATE] == 0)) {
+        buffer_printf(&fields, "Date: %s\r\n", date_rfc5322(io_wall_ms(io), date));
+    }
+    if (source->add_message_id_header && header->counts[HEADER_MESSAGE_ID] == 0) {
+        struct bytes host = session_host_name(session);
+        buffer_printf(&fields, "Message-ID: <%016llx.%llx@%.*s>\r\n",
+                      (unsigned long long)io_random(io), (unsigned long long)io_wall_ms(io),
+                      BYTES_FMT(host));
+    }
+    assert(!fields.overflowed);
+    if (fields.len > 0) {
+        reception_add(session->reception, buffer_bytes(&fields));
+    }
+}
+
+static enum header_fate on_fate(void *owner, struct bytes name)
+{
+    const struct session *session = owner;
+    const struct source_settings *source = session->source;
+    if (source->add_date_header == ADD_DATE_OVERRIDE && bytes_equal_nocase(name, BYTES("Date"))) {
+        return HEADER_REMOVE;
+    }
+    for (size_t i = 0; i < source->remove_headers.count; i++) {
+        if (bytes_equal_nocase(name, source->remove_headers.items[i])) {
+            return HEADER_REMOVE;
+        }
+    }
+    return source->jobid_header.len > 0 && bytes_equal_nocase(name, source->jobid_header)
+               ? HEADER_KEEP_TAKE
+               : HEADER_KEEP;
+}
+
+static const char *on_end(void *owner)
+{
+    struct session *session = owner;
+    session->ending = true;
+    return NULL;
+}
+
+/* ---- the verdict ---- */
+
+struct taken {
+    struct bytes value;
+    uint32_t count;
+    bool malformed;
+};
+
+static struct taken take_header(const struct reception *reception, enum header_name name)
+{
+    const struct header_filter *header = &reception->body.header;
+    const struct header_value *value = header_filter_value(header, name);
+    return (struct taken){.value = bytes_of(value->text, value->len),
+                          .count = header->counts[name],
+                          .malformed = value->malformed || header->counts[name] > 1};
+}
+
+static const char *choose_vmta(const struct session *session, struct bytes *vmta)
+{
+    const struct sessions_options *options = &session->home->options;
+    struct taken header = take_header(session->reception, HEADER_X_VIRTUAL_MTA);
+    *vmta = session->default_vmta;
+    if (header.count == 0) {
+        return NULL;
+    }
+    if (!session->source->process_x_virtual_mta) {
+        char peer[ADDRESS_TEXT_MAX];
+        LOG_INFO("message from %s: X-Virtual-MTA removed and not obeyed: "
+                 "process-x-virtual-mta is not set for this source",
+                 address_text(&session->peer, peer));
+        return NULL;
+    }
+    if (!header.malformed && header.value.len == 0 && session->source->allow_empty_x_virtual_mta) {
+        return NULL;
+    }
+    if (header.malformed || header.value.len == 0) {
+        return "550 5.6.0 The X-Virtual-MTA header is malformed";
+    }
+    if (options->vmta_known(options->owner, header.value, vmta)) {
+        return NULL;
+    }
+    *vmta = session->default_vmta;
+    return session->source->reject_invalid_virtual_mta ? "550 5.5.0 Unknown virtual MTA" : NULL;
+}
+
+static bool is_one_word(struct bytes value)
+{
+    return value.len > 0 && bytes_find(value, ' ', 0) < 0;
+}
+
+static const char *choose_job(const struct session *session, struct bytes *job)
+{
+    struct taken header = take_header(session->reception, HEADER_X_JOB);
+    struct taken alias = take_header(session->reception, HEADER_JOB_ALIAS);
+    bool obeyed = session->source->process_x_job && header.count > 0;
+    if (!obeyed) {
+        header = alias;
+    }
+    *job = BYTES("");
+    if (header.count == 0) {
+        return NULL;
+    }
+    if (header.malformed || !is_one_word(header.value)) {
+        return "550 5.6.0 The header with the job id is malformed";
+    }
+    *job = header.value;
+    return NULL;
+}
+
+static const char *choose_envid(const struct session *session, struct bytes *envid)
+{
+    const struct reception *reception = session->reception;
+    struct taken header = take_header(reception, HEADER_X_ENVID);
+    *envid = bytes_of(reception->envid, reception->envid_len);
+    if (header.count == 0 || !session->source->process_x_envid) {
+        return NULL;
+    }
+    *envid = header.value;
+    return header.malformed ? "550 5.6.0 The X-Envid header is malformed" : NULL;
+}
+
+static const char *decide(const struct session *session, struct reception_verdict *verdict)
+{
+    const char *refusal = choose_vmta(session, &verdict->vmta);
+    if (refusal == NULL) {
+        refusal = choose_job(session, &verdict->job);
+    }
+    if (refusal == NULL) {
+        refusal = choose_envid(session, &verdict->envid);
+    }
+    if (refusal == NULL && !admits(session, verdict->vmta, session->reception->rcpt_count)) {
+        refusal = share_full;
+    }
+    return refusal;
+}
+
+/* The transaction is over: says so, and lets the reception go. */
+static void answer(struct session *session, const char *reply, bool accepted)
+{
+    struct reception *reception = session->reception;
+    session->reception = NULL;
+    session_ready(session);
+    smtp_server_answer(&session->server, reply, accepted);
+    reception_drop(reception);
+}
+
+void session_commit(struct session *session)
+{
+    char peer[ADDRESS_TEXT_MAX];
+    struct reception_verdict verdict = {
+        .helo = bytes_of(session->helo, session->helo_len),
+        .source_ip = bytes_from_string(address_text(&session->peer, peer)),
+        .accepted_wall_ms = io_wall_ms(session->home->options.io),
+        .source_hidden = session->source->hide_message_source,
+    };
+    assert(session->ending);
+    session->ending = false;
+    session_refresh(session);
+    const char *refusal = decide(session, &verdict);
+    if (refusal == NULL) {
+        reception_commit(session->reception, &verdict);
+        return;
+    }
+    session->home->status.messages_refused++;
+    answer(session, refusal, false);
+}
+
+static void on_answered(void *owner, enum spool_answer spool_answer)
+{
+    struct session *session = owner;
+    struct sessions_status *status = &session->home->status;
+    switch (spool_answer) {
+    case SPOOL_OK:
+        status->messages++;
+        status->recipients += session->reception->rcpt_count;
+        status->bytes += session->reception->body.size;
+        answer(session, make_reply(session, "250 2.0.0 Ok: queued as", session->reception->id_text),
+               true);
+        break;
+    case SPOOL_FULL:
+        status->messages_refused++;
+        answer(session, full, false);
+        break;
+    case SPOOL_FAILED:
+        status->messages_refused++;
+        answer(session, "451 4.3.0 The message could not be stored; try again", false);
+        break;
+    }
+    session_pump(session);
+}
+
+static void on_flowed(void *owner)
+{
+    session_pump(owner);
+}
+
+static const struct reception_events reception_events = {
+    .flowed = on_flowed,
+    .answered = on_answered,
+    .header_end = on_header_end,
+    .fate = on_fate,
+    .released = session_reception_released,
+};
+
+const struct server_events session_server_events = {
+    .hello = on_hello,
+    .mail = on_mail,
+    .rcpt = on_rcpt,
+    .data = on_data,
+    .end = on_end,
+    .reset = on_reset,
+};
