@@ -429,6 +429,24 @@ bool engine_admits(struct engine *engine, const struct config *config, struct by
     return bytes == NULL || limit_used(bytes) < status.bytes_max / 100 * share;
 }
 
+/* ---- end ---- */
+
+void engine_close_followers(struct engine *engine)
+{
+    control_destroy(engine->control);
+    accounting_destroy(engine->accounting);
+    engine->control = NULL;
+    engine->accounting = NULL;
+}
+
+void engine_close_spool(struct engine *engine)
+{
+    arrivals_destroy(engine->arrivals);
+    spool_close(engine->spool);
+    engine->arrivals = NULL;
+    engine->spool = NULL;
+}
+
 /* ---- running with threads ---- */
 
 struct run {
@@ -477,6 +495,26 @@ static bool start_worker(struct run *run, struct worker *worker, uint32_t index)
            phase(run, is_keeper ? engine_started(engine, &error) : 0, &error);
 }
 
+/* A ring may be taken down by its own thread only; and what workers share goes when none of them
+ * uses it any more. */
+static void end_worker(struct run *run, struct worker *worker, uint32_t index)
+{
+    struct engine *engine = run->engine;
+    pthread_barrier_wait(&run->barrier);
+    if (index == ENGINE_KEEPER) {
+        engine_close_followers(engine);
+    }
+    pthread_barrier_wait(&run->barrier);
+    worker_destroy(worker);
+    pthread_barrier_wait(&run->barrier);
+    if (index == ENGINE_KEEPER) {
+        engine_close_spool(engine);
+    }
+    pthread_barrier_wait(&run->barrier);
+    io_destroy(worker->io);
+    worker->io = NULL;
+}
+
 static void *run_worker(void *argument)
 {
     struct run_thread *thread = argument;
@@ -487,6 +525,7 @@ static void *run_worker(void *argument)
             worker_turn(worker);
         }
     }
+    end_worker(thread->run, worker, thread->index);
     return NULL;
 }
 
@@ -511,16 +550,6 @@ void engine_destroy(struct engine *engine)
 {
     if (engine == NULL) {
         return;
-    }
-    control_destroy(engine->control);
-    accounting_destroy(engine->accounting);
-    for (uint32_t i = 0; i < engine->worker_count; i++) {
-        worker_destroy(&engine->workers[i]);
-    }
-    arrivals_destroy(engine->arrivals);
-    spool_close(engine->spool);
-    for (uint32_t i = 0; i < engine->worker_count; i++) {
-        io_destroy(engine->workers[i].io);
     }
     callers_destroy(engine->callers);
     registry_destroy(engine->registry);

@@ -107,7 +107,12 @@ bool engine_admits(struct engine *engine, const struct config *config, struct by
 /* Runs until stopped, with a thread per worker. The exit code (sysexits). */
 int engine_run(struct engine *engine, struct error *error);
 
-/* After the loops have ended, or at once after a failed start. NULL is accepted. */
+/* Steps of the end, each on the thread named, after all loops have ended or a start has failed:
+ * keeper: followers; each worker: worker_destroy; keeper: spool; each worker: io_destroy. */
+void engine_close_followers(struct engine *engine);
+void engine_close_spool(struct engine *engine);
+
+/* After the steps above; any thread. NULL is accepted. */
 void engine_destroy(struct engine *engine);
 
 #endif
