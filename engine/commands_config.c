@@ -29,15 +29,31 @@ static struct config *load(const char *path, struct config_report *report)
     return config_load(path, &files, report);
 }
 
-struct config *commands_load(const char *path, unsigned *warnings)
+/* The first error, and where the others are. */
+static void take_first_error(const char *path, const struct config_report *report,
+                             struct error *error)
+{
+    for (size_t i = 0; i < report->count; i++) {
+        const struct config_message *message = &report->messages[i];
+        if (!message->warning) {
+            error_set(error, EXIT_CONFIG, "%s:%u:%u: %s (errors: %zu; posthaste -c %s check)",
+                      message->file, message->line, message->column, message->text, report->errors,
+                      path);
+            return;
+        }
+    }
+    error_set(error, EXIT_CONFIG, "%s has errors (posthaste -c %s check)", path, path);
+}
+
+struct config *commands_load(const char *path, struct error *error)
 {
     struct config_report report = {0};
     struct config *config = load(path, &report);
     for (size_t i = 0; i < report.count; i++) {
         print_message(&report.messages[i]);
     }
-    if (warnings != NULL) {
-        *warnings = (unsigned)report.warnings;
+    if (config == NULL) {
+        take_first_error(path, &report, error);
     }
     config_report_deinit(&report);
     return config;
@@ -85,9 +101,7 @@ int command_check(const struct command_line *line)
         if (strcmp(line->words[i], "--strict") == 0) {
             strict = true;
         } else {
-            fprintf(stderr, "posthaste check: unknown argument '%s' (known: --strict)\n",
-                    line->words[i]);
-            return EXIT_USAGE;
+            return commands_usage(line, "unknown argument '%s'", line->words[i]);
         }
     }
     struct config_report report = {0};
@@ -161,8 +175,7 @@ static bool split_queue(const struct config *config, const char *queue, struct b
 int command_explain(const struct command_line *line)
 {
     if (line->count != 2) {
-        fprintf(stderr, "usage: posthaste explain DOMAIN[/VMTA]\n");
-        return EXIT_USAGE;
+        return commands_usage(line, "one queue is needed");
     }
     struct config *config = commands_load(line->config_path, NULL);
     if (config == NULL) {

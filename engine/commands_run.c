@@ -13,11 +13,7 @@
 
 static struct config *on_load(void *owner, struct error *error)
 {
-    struct config *config = commands_load(owner, NULL);
-    if (config == NULL) {
-        error_set(error, EXIT_CONFIG, "%s has errors (see the log)", (const char *)owner);
-    }
-    return config;
+    return commands_load(owner, error);
 }
 
 static void on_state_changed(void *owner, enum engine_state state)
@@ -76,6 +72,9 @@ static void *wait_for_signals(void *argument)
 
 int command_run(const struct command_line *line)
 {
+    if (line->count > line->name_count) {
+        return commands_usage(line, "unknown argument '%s'", line->words[line->name_count]);
+    }
     struct config *config = commands_load(line->config_path, NULL);
     if (config == NULL) {
         return EXIT_CONFIG;

@@ -11,7 +11,8 @@
 struct control;
 struct engine;
 
-#define CONTROL_LINE_MAX    (64 * 1024) /* bytes of one request */
+#define CONTROL_LINE_MAX    (64 * 1024)       /* bytes of one request */
+#define CONTROL_REPLY_MAX   (8 * 1024 * 1024) /* bytes of one reply; more rows are cut, and said */
 #define CONTROL_CLIENTS_MAX 64
 
 /* Listens on the configuration's control-socket. NULL with error. */

@@ -45,23 +45,34 @@ static void put_error(struct json_writer *writer, const struct error *error)
     json_put_string(writer, "message", bytes_from_string(error->text));
 }
 
+static void put_reply(struct control_job *job, struct buffer *out)
+{
+    struct json_writer writer;
+    json_writer_init(&writer, out);
+    json_begin_object(&writer, NULL);
+    if (job->error.code != 0) {
+        put_error(&writer, &job->error);
+    } else {
+        json_put_string(&writer, "status", BYTES("success"));
+        job->command->answer(job, &writer);
+    }
+    json_end_object(&writer);
+}
+
 static void write_reply(struct control_job *job)
 {
     struct control_client *client = job->client;
     char *memory = malloc(CONTROL_REPLY_MAX);
     struct buffer out;
-    struct json_writer writer;
     if (memory != NULL) {
         buffer_init(&out, memory, CONTROL_REPLY_MAX - 1);
-        json_writer_init(&writer, &out);
-        json_begin_object(&writer, NULL);
-        if (job->error.code != 0) {
-            put_error(&writer, &job->error);
-        } else {
-            json_put_string(&writer, "status", BYTES("success"));
-            job->command->answer(job, &writer);
+        put_reply(job, &out);
+        if (out.overflowed) {
+            error_set(&job->error, 74, "the answer is longer than %d bytes: ask for less",
+                      CONTROL_REPLY_MAX);
+            buffer_clear(&out);
+            put_reply(job, &out);
         }
-        json_end_object(&writer);
         memory[out.len++] = '\n';
     }
     size_t len = memory == NULL ? 0 : out.len;
@@ -73,6 +84,9 @@ static void on_answer(struct letter *letter)
 {
     struct control_question *question = CONTAINER_OF(letter, struct control_question, letter);
     struct control_job *job = question->job;
+    if (question->result == -ENOSPC && job->error.code == 0) {
+        error_set(&job->error, 73, "%d pauses are kept already: resume some of them", PAUSES_MAX);
+    }
     if (--job->outstanding == 0) {
         write_reply(job);
     }
@@ -122,7 +136,8 @@ static void fill_row(struct control_row *row, const struct site *site, uint64_t 
         }
         if (queue->last_error != NULL && row->last_error == NULL) {
             row->last_error = strdup(queue->last_error->text);
-            row->last_error_wall_ms = queue->last_error->wall_ms;
+            int64_t age_ms = io_wall_ms(site->scheduler->io) - queue->last_error->wall_ms;
+            row->last_error_age_ms = age_ms > 0 ? (uint64_t)age_ms : 0;
         }
     }
 }
@@ -200,8 +215,18 @@ static void put_row(struct json_writer *writer, const struct control_row *row, b
         json_put_bool(writer, "orphaned", row->orphaned);
         json_put_u64(writer, "retryInMs", row->retry_in_ms);
         json_put_string(writer, "lastError", bytes_from_string(row->last_error));
+        if (row->last_error != NULL) {
+            json_put_u64(writer, "lastErrorAgeMs", row->last_error_age_ms);
+        }
     }
     json_end_object(writer);
+}
+
+/* Whether the reply takes one row more and its end: a name and an error in words at their longest,
+ * each byte escaped, take half of this. */
+static bool has_room(const struct json_writer *writer)
+{
+    return buffer_room(writer->out) > 16 * 1024;
 }
 
 static void put_rows(struct control_job *job, struct json_writer *writer, const char *name,
@@ -213,7 +238,7 @@ static void put_rows(struct control_job *job, struct json_writer *writer, const 
         qsort(rows, count, sizeof *rows, order);
     }
     json_begin_array(writer, name);
-    for (size_t i = 0; rows != NULL && i < count && i < job->max_items; i++) {
+    for (size_t i = 0; rows != NULL && i < count && i < job->max_items && has_room(writer); i++) {
         put_row(writer, rows[i], true);
     }
     json_end_array(writer);
@@ -278,7 +303,7 @@ static void put_sums(struct control_job *job, struct json_writer *writer, const 
         }
     }
     json_begin_array(writer, name);
-    for (size_t i = 0; i < kept && i < job->max_items; i++) {
+    for (size_t i = 0; i < kept && i < job->max_items && has_room(writer); i++) {
         put_row(writer, rows[i], false);
     }
     json_end_array(writer);
@@ -348,7 +373,9 @@ static void put_spool(struct json_writer *writer, const struct spool_status *spo
     json_put_u64(writer, "segmentsFree", spool->segments_free);
     json_put_u64(writer, "bytesUsed", spool->bytes_used);
     json_put_u64(writer, "bytesLive", spool->bytes_live);
-    json_put_u64(writer, "bytesMax", spool->bytes_max);
+    if (spool->bytes_max <= INT64_MAX) { /* else there is no limit */
+        json_put_u64(writer, "bytesMax", spool->bytes_max);
+    }
     json_put_u64(writer, "messages", spool->messages);
     json_put_u64(writer, "recipients", spool->recipients);
     json_put_u64(writer, "syncs", spool->syncs);
@@ -480,9 +507,11 @@ static void pause_at_worker(struct control_question *question)
     question->result = schedule_pause(question->worker->scheduler, question->job->pattern);
 }
 
+/* The rows say which queues stay paused, by a wider pattern. */
 static void resume_at_worker(struct control_question *question)
 {
     question->result = schedule_resume(question->worker->scheduler, question->job->pattern);
+    collect_rows(question);
 }
 
 static void retry_at_worker(struct control_question *question)
@@ -511,6 +540,43 @@ static void answer_pause(struct control_job *job, struct json_writer *writer)
 {
     keep_pause(job, true);
     answer_count(job, writer);
+    const char *slash = strchr(job->pattern, '/');
+    struct bytes vmta = bytes_from_string(slash == NULL ? "" : slash + 1);
+    if (strpbrk(job->pattern, "*?[") == NULL) {
+        json_put_bool(writer, "vmtaKnown", config_vmta(job->engine->config, vmta) != NULL);
+    }
+}
+
+/* The first pause that holds a queue, or NULL. */
+static const char *holding_pause(const struct control_job *job, const char *queue)
+{
+    const struct pauses *pauses = &job->engine->schedulers[ENGINE_KEEPER]->pauses;
+    const char *pattern;
+    for (size_t i = 0; (pattern = pauses_at(pauses, i)) != NULL; i++) {
+        if (pauses_covers(pattern, queue)) {
+            return pattern;
+        }
+    }
+    return NULL;
+}
+
+static void answer_resume(struct control_job *job, struct json_writer *writer)
+{
+    uint64_t still_paused = 0;
+    const char *paused_by = NULL;
+    for (uint32_t i = 0; i < job->engine->worker_count; i++) {
+        const struct control_question *question = &job->questions[i];
+        for (size_t place = 0; place < question->row_count; place++) {
+            if (question->rows[place].paused) {
+                still_paused++;
+                paused_by = holding_pause(job, question->rows[place].name);
+            }
+        }
+    }
+    answer_count(job, writer);
+    json_put_u64(writer, "pauses", job->forgotten);
+    json_put_u64(writer, "stillPaused", still_paused);
+    json_put_string(writer, "pausedBy", bytes_from_string(paused_by));
 }
 
 static void answer_nothing(struct control_job *job, struct json_writer *writer)
@@ -530,7 +596,7 @@ const struct control_command control_commands[] = {
     {"show settings", NULL, answer_settings},
     {"resolve", NULL, answer_resolve},
     {"pause queue", pause_at_worker, answer_pause},
-    {"resume queue", resume_at_worker, answer_count},
+    {"resume queue", resume_at_worker, answer_resume},
     {"schedule", retry_at_worker, answer_count},
     {"reload", NULL, answer_nothing},
     {"drain", NULL, answer_nothing},
@@ -601,6 +667,7 @@ static void forget_pauses(struct control_job *job)
         if (pauses_covers(job->pattern, pattern)) {
             snprintf(one.pattern, sizeof one.pattern, "%s", pattern);
             keep_pause(&one, false);
+            job->forgotten++;
         }
     }
 }

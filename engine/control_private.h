@@ -10,9 +10,8 @@
 #include "io/mailbox.h"
 #include "resolve.h"
 
-#define CONTROL_REPLY_MAX     (8 * 1024 * 1024) /* bytes of one reply; more rows are cut, and said */
-#define CONTROL_ROWS_MAX      200000            /* sites looked at for one command */
-#define CONTROL_ITEMS_DEFAULT 1000 /* rows of one reply unless maxitems says otherwise */
+#define CONTROL_ROWS_MAX      200000 /* sites looked at for one command */
+#define CONTROL_ITEMS_DEFAULT 1000   /* rows of one reply unless maxitems says otherwise */
 
 struct control_client {
     struct list_node node;
@@ -43,8 +42,7 @@ struct control_row {
     char *name; /* "domain/vmta", owned */
     char *last_error;
     uint64_t rcpts, ready, bytes, connections, delivered, deferred, bounced;
-    int64_t last_error_wall_ms;
-    uint64_t retry_in_ms;
+    uint64_t last_error_age_ms, retry_in_ms;
     bool paused, orphaned;
 };
 
@@ -77,8 +75,8 @@ struct control_job {
     struct control_client *client;
     struct engine *engine;
     const struct control_command *command;
-    char pattern[512]; /* of queues; or a domain */
-    uint64_t max_items;
+    char pattern[512];             /* of queues; or a domain */
+    uint64_t max_items, forgotten; /* pauses, by resume */
     uint32_t outstanding;
     struct error error; /* code != 0: the reply is an error */
     struct resolve_request resolve;

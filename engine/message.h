@@ -56,35 +56,35 @@ struct rcpt {
         struct list_node ready;
         struct heap_node deferred; /* key: due, wall ms */
     };
-    struct queue *queue; /* NULL until it arrived in one */
+    struct queue *queue;  /* NULL until it arrived in one */
     uint64_t state_place; /* keeper's: where the newest state record lies, 0 = none */
     int64_t due_wall_ms;  /* not before this; 0 = at once */
     uint32_t index;       /* place in the message's rcpts */
     uint32_t address_offset, orcpt_offset; /* into the message's text */
     uint16_t address_len, domain_len;      /* the domain is the end of the address */
     uint16_t orcpt_len;
-    uint16_t attempts;    /* transactions in which its RCPT was sent, saturating */
-    uint8_t retry_index;  /* place in the recipient's retry list, saturating */
-    uint8_t state;        /* enum rcpt_state */
-    uint8_t notify;       /* enum notify bits; 0 = not asked */
+    uint16_t attempts;   /* transactions in which its RCPT was sent, saturating */
+    uint8_t retry_index; /* place in the recipient's retry list, saturating */
+    uint8_t state;       /* enum rcpt_state */
+    uint8_t notify;      /* enum notify bits; 0 = not asked */
     uint8_t unused;
 };
 
 struct message {
-    struct map_entry entry;      /* keeper's: by id */
-    uint64_t id;                 /* the commit record's sequence: unique in its log */
+    struct map_entry entry; /* keeper's: by id */
+    uint64_t id;            /* the commit record's sequence: unique in its log */
     int64_t accepted_wall_ms;
     int64_t accepted_ms; /* the same on the monotonic clock, may be negative; set on arrival, so
                             that ages are never differences of wall time */
     int64_t not_before_wall_ms, expires_wall_ms; /* 0 = not set */
-    uint64_t record_place;       /* keeper's: where the commit record lies */
-    _Atomic uint64_t body_place; /* disk/log.h place of the one chunk, or a tagged pointer to an
-                                    immutable list of places; changed by the keeper only */
+    uint64_t record_place;                       /* keeper's: where the commit record lies */
+    _Atomic uint64_t body_place; /* disk/log.h place of the one chunk, or a tagged pointer to a
+                                    list of such words; changed by the keeper only */
     uint64_t body_digest;
-    uint32_t body_size;          /* bytes as spooled: CRLF lines, unstuffed */
-    uint32_t flags;              /* enum message_flags */
+    uint32_t body_size; /* bytes as spooled: CRLF lines, unstuffed */
+    uint32_t flags;     /* enum message_flags */
     uint32_t rcpt_count;
-    uint32_t open_count;         /* keeper's: recipients not yet final */
+    uint32_t open_count; /* keeper's: recipients not yet final */
     uint16_t sender_len, vmta_len, job_len, envid_len, helo_len, source_ip_len, user_len;
     uint8_t ret, tls_need;
     uint8_t log_index, unused[3];
@@ -106,13 +106,13 @@ static inline const char *message_text(const struct message *message)
 struct bytes message_sender(const struct message *message); /* "" = the null sender */
 struct bytes message_vmta(const struct message *message);
 struct bytes message_job(const struct message *message);
-struct bytes message_envid(const struct message *message);      /* as ENVID= had it, decoded */
-struct bytes message_helo(const struct message *message);       /* who handed it in */
-struct bytes message_source_ip(const struct message *message);  /* text */
-struct bytes message_user(const struct message *message);       /* authenticated user or "" */
-struct bytes rcpt_address(const struct rcpt *rcpt);             /* local@domain */
-struct bytes rcpt_domain(const struct rcpt *rcpt);              /* lower case A-labels */
-struct bytes rcpt_orcpt(const struct rcpt *rcpt);               /* "rfc822;a@b", decoded, or "" */
+struct bytes message_envid(const struct message *message);     /* as ENVID= had it, decoded */
+struct bytes message_helo(const struct message *message);      /* who handed it in */
+struct bytes message_source_ip(const struct message *message); /* text */
+struct bytes message_user(const struct message *message);      /* authenticated user or "" */
+struct bytes rcpt_address(const struct rcpt *rcpt);            /* local@domain */
+struct bytes rcpt_domain(const struct rcpt *rcpt);             /* lower case A-labels */
+struct bytes rcpt_orcpt(const struct rcpt *rcpt);              /* "rfc822;a@b", decoded, or "" */
 
 /* What a message is made from; everything borrowed until the call returns. */
 struct envelope_rcpt {
@@ -133,7 +133,7 @@ struct envelope {
 
 /* NULL: no memory, or a field over its 64 KiB. id, places and log_index are the keeper's to set. */
 struct message *message_create(const struct envelope *envelope);
-void message_free(struct message *message); /* NULL is accepted */
+void message_free(struct message *message);           /* NULL is accepted */
 size_t message_memory(const struct message *message); /* bytes, as the allocator counts */
 
 /* The id a client sees: [0-9A-Z]{20} from (log id, message id); out holds 21 bytes. */

@@ -16,6 +16,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/timers.h"
 #include "io/io.h"
 #include "io/mailbox.h"
 #include "message.h"
@@ -24,13 +25,13 @@ struct spool;
 
 struct spool_options {
     const char *directory;
-    uint64_t segment_bytes;     /* 64–256 MiB in production; tests use less */
-    uint64_t max_bytes;         /* spool-max-size; UINT64_MAX: the volume is the limit */
-    uint64_t min_free_bytes;    /* left free on the volume */
-    uint64_t max_recipients;    /* resident at once */
-    uint64_t upload_bytes_max;  /* memory lent to messages being received, all workers */
+    uint64_t segment_bytes;    /* 64–256 MiB in production; tests use less */
+    uint64_t max_bytes;        /* spool-max-size; UINT64_MAX: the volume is the limit */
+    uint64_t min_free_bytes;   /* left free on the volume */
+    uint64_t max_recipients;   /* resident at once */
+    uint64_t upload_bytes_max; /* memory lent to messages being received, all workers */
     uint32_t journal_sync_ms;
-    bool sync;                  /* spool-sync: no = acknowledge before stable storage */
+    bool sync; /* spool-sync: no = acknowledge before stable storage */
     uint32_t workers, keeper;
     struct mailboxes *mailboxes;
 };
@@ -58,24 +59,28 @@ void spool_on_arrival(struct spool *spool, void (*arrived)(void *owner, struct m
 /* ---- receiving a message ------------------------------------------------------------------ */
 
 enum spool_answer {
-    SPOOL_OK,        /* durable; upload->id_text is the queue id */
-    SPOOL_FULL,      /* 452 4.3.1: space, memory or recipients; or a sink holds */
-    SPOOL_FAILED,    /* 451 4.3.0: write or sync failed; nothing of it exists */
+    SPOOL_OK,     /* durable; upload->id_text is the queue id */
+    SPOOL_FULL,   /* 452 4.3.1: space, memory or recipients; or a sink holds */
+    SPOOL_FAILED, /* 451 4.3.0: write or sync failed; nothing of it exists */
 };
 
 struct spool_upload {
     void (*answered)(struct spool_upload *upload, enum spool_answer answer); /* once per commit */
     void (*flowed)(struct spool_upload *upload); /* after a short write: go on writing */
     char id_text[21];
-    /* private: (see spool_upload.c) */
+    /* private: (see spool_private.h for what the states mean) */
     struct letter letter;
-    struct list_node node;
+    struct list_node wait_node; /* worker's: waits for a buffer */
+    struct list_node node;      /* keeper's: uploads begun, or commits not yet synced */
     struct spool *spool;
     struct spool_chunk *chunk; /* being filled; NULL when idle: an idle session holds none */
-    struct bytes commit;       /* the encoded commit record, from malloc */
-    uint64_t upload_id, body_size;
-    uint32_t worker, rcpts_reserved, chunks_sent, chunks_out;
+    struct message *message;   /* from commit to answer */
+    struct body_list *body;    /* keeper's: places of the chunks */
+    void (*released)(struct spool_upload *upload);
+    uint64_t upload_id, body_size, position;
+    uint32_t worker, rcpts_reserved, chunks_sent, chunks_out, chunks_placed;
     uint8_t state, answer;
+    bool forgotten;
 };
 
 /* Whether a new message is welcome at all: MAIL's question. SPOOL_OK, SPOOL_FULL (the text says
@@ -98,8 +103,7 @@ void spool_upload_commit(struct spool_upload *upload, const struct envelope *env
 /* Drops the message, from any state but "commit sent"; after a commit it only forgets the
  * callbacks: the message stands, `answered` is not called, and the upload's memory must stay
  * until `released` (may run inside). */
-void spool_upload_abort(struct spool_upload *upload,
-                        void (*released)(struct spool_upload *upload));
+void spool_upload_abort(struct spool_upload *upload, void (*released)(struct spool_upload *upload));
 
 /* ---- reading a body ----------------------------------------------------------------------- */
 
@@ -108,12 +112,12 @@ struct spool_read {
     void (*done)(struct spool_read *read, int result);
     /* private: */
     struct io_op op;
-    struct iovec iov;
     struct spool *spool;
     const struct message *message;
     char *data;
-    uint64_t place;
-    uint32_t worker, segment, chunk, offset, len;
+    uint64_t offset, place;
+    uint32_t worker, len, piece;
+    struct timer hole;
 };
 
 #define SPOOL_CHUNK_MAX (256 * 1024) /* bytes of body in one record */
@@ -133,8 +137,8 @@ enum spool_outcome_kind {
 
 struct spool_outcome {
     enum spool_outcome_kind kind;
-    struct rcpt *rcpt;     /* NULL for SPOOL_EVENT */
-    struct bytes event;    /* encoded by journal.h, copied; empty: state only */
+    struct rcpt *rcpt;  /* NULL for SPOOL_EVENT */
+    struct bytes event; /* encoded by journal.h, copied; empty: state only */
 };
 
 /* Hands one outcome over; copied into the worker's batch, sent at the end of the turn. Always
@@ -179,8 +183,9 @@ void spool_barrier_cancel(struct spool_barrier *barrier);
 /* A sink reads every synced event in order of sequence, on the keeper's thread, from its position
  * on. Recent events come from memory, older ones from the segments. */
 struct spool_follower {
-    /* At most a batch per turn; the follower calls spool_follow_next when it can take more. */
-    void (*event)(struct spool_follower *follower, uint64_t sequence, struct bytes event);
+    /* At most a batch per turn; the follower calls spool_follow_next when it can take more.
+     * False: no room for this one; the batch ends here, and it comes first in the next. */
+    bool (*event)(struct spool_follower *follower, uint64_t sequence, struct bytes event);
     void (*batch_end)(struct spool_follower *follower);
     char name[128];
     uint64_t max_lag_bytes; /* of journal behind; UINT64_MAX = no limit */
@@ -188,12 +193,23 @@ struct spool_follower {
     /* private: */
     struct list_node node;
     struct spool *spool;
-    uint64_t next_sequence, durable_sequence, lag_bytes, skipped;
-    uint64_t read_segment, read_offset;
-    bool wants, reading;
+    struct log_walk *walk;  /* made when it first reads segments */
+    uint64_t last_sequence; /* delivered */
+    uint64_t durable_sequence;
+    uint64_t tail_position; /* where it reads in memory, if that is still there */
+    uint64_t lag_bytes, skipped;
+    uint64_t backlog_bytes, backlog_count; /* at spool_follow */
+    uint64_t bytes_before, count_before;   /* appended until then */
+    uint64_t given_bytes, given_count;     /* delivered since */
+    uint64_t mark_sequence, mark_bytes, mark_count, durable_bytes, durable_count;
+    uint32_t generation; /* being walked */
+    uint64_t extent_first, extent_last;
+    bool wants, walking;
+    char hold_text[200];
 };
 
-/* from_sequence: the last one whose effect is durable at the sink; 0 = from the oldest kept. */
+/* from_sequence: the last one whose effect is durable at the sink; 0 = from the oldest kept. What
+ * a sink needs is kept from here on: follow before the first spool_flush of the keeper. */
 void spool_follow(struct spool *spool, struct spool_follower *follower, uint64_t from_sequence);
 void spool_follow_next(struct spool_follower *follower);
 /* Everything up to `sequence` is durable at the sink: the journal need not keep it. */

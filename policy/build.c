@@ -336,7 +336,8 @@ static void join_pool(struct loader *loader, const struct block *block,
     }
 }
 
-/* What a virtual MTA does not say itself, from its pool and from the top level. */
+/* What a virtual MTA does not say itself, from its pool and from the top level. Not its keys and
+ * header files: those of pool and top level hold besides its own. */
 static void inherit(struct config *config)
 {
     struct config_vmta *vmtas = config->vmtas.items;
@@ -353,12 +354,10 @@ static void inherit(struct config *config)
             INHERIT(pool->settings, pool->origins, max_smtp_msg_rate, max_smtp_msg_rate)
             INHERIT(pool->settings, pool->origins, max_smtp_data_volume_rate,
                     max_smtp_data_volume_rate)
-            INHERIT(pool->settings, pool->origins, domain_keys, domain_keys)
             INHERIT(pool->settings, pool->origins, cold_virtual_mtas, cold_virtual_mtas)
             INHERIT(pool->settings, pool->origins, rewrite_list, rewrite_list)
         }
         INHERIT(config->global_settings, config->global_origins, source_hosts, source_hosts)
-        INHERIT(config->global_settings, config->global_origins, domain_keys, domain_keys)
         if (vmta->origins.host_name.file == NULL && config->global_settings.host_names.count > 0) {
             vmta->settings.host_name = config->global_settings.host_names.items[0];
             vmta->origins.host_name = config->global_origins.host_names;

@@ -194,6 +194,7 @@ struct io_file_info {
     uint64_t size, inode;
     uint32_t owner; /* uid */
     bool is_directory;
+    bool in_memory; /* on tmpfs or ramfs: gone with the power */
 };
 
 int io_file_open(struct io *io, const char *path, uint32_t flags);

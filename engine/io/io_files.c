@@ -2,12 +2,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "io/io_kernel.h"
@@ -51,13 +53,16 @@ int io_file_open(struct io *io, const char *path, uint32_t flags)
 int io_file_info(struct io *io, int fd, struct io_file_info *out)
 {
     struct stat seen;
-    if (fstat(fd, &seen) != 0) {
+    struct statfs volume;
+    if (fstat(fd, &seen) != 0 || fstatfs(fd, &volume) != 0) {
         return -errno;
     }
     *out = (struct io_file_info){.size = (uint64_t)seen.st_size,
                                  .inode = seen.st_ino,
                                  .owner = seen.st_uid,
-                                 .is_directory = S_ISDIR(seen.st_mode)};
+                                 .is_directory = S_ISDIR(seen.st_mode),
+                                 .in_memory =
+                                     volume.f_type == TMPFS_MAGIC || volume.f_type == RAMFS_MAGIC};
     return 0;
 }
 

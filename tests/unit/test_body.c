@@ -185,7 +185,7 @@ TEST(s27_stuffed_dots_at_every_place_of_a_block_are_found)
     }
 }
 
-/* hostile.md S1–S10: none of these ends the message, and all of them spoil it. */
+/* S1–S10: none of these ends the message, and all of them spoil it. */
 #define SMUGGLED "MAIL FROM:<evil@example>"
 #define SPOILED(id, between)                                                                       \
     TEST(id)                                                                                       \

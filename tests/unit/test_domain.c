@@ -260,6 +260,17 @@ TEST(explain_says_which_line_won)
     unload(config);
 }
 
+TEST(explain_hides_the_password_of_a_key)
+{
+    struct config *config =
+        load_good("<domain *>\nsmtp-client-certificate /a.pem hush\n</domain>\n");
+    struct seen seen = {.wanted = "smtp-client-certificate"};
+    struct explain_sink sink = {on_line, &seen};
+    explain_domain(config, NULL, text_of("a.com"), &sink);
+    CHECK_STRING(seen.value, "/a.pem ***");
+    unload(config);
+}
+
 TEST(explain_hides_secrets)
 {
     struct config *config = load_good("<domain *>\nauth-password hush\n</domain>\n");

@@ -1,0 +1,291 @@
+/* The next segment, ready before it is needed.
+ *
+ * A new file is filled with zeroes once, 1 MiB at a time beside the normal work, because writing
+ * into blocks that exist already costs a sync no change of the file system's own records. A
+ * segment that was released is used again in the order of release: only its header is written
+ * anew. The header is synced before the segment counts as ready, so headers reach the disk in
+ * order of generation, and what the oldest segments held is overwritten first. */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/logger.h"
+#include "disk/log_private.h"
+
+#define ZEROS_BYTES  (64u * 1024)
+#define FILL_BYTES   (16 * ZEROS_BYTES)
+#define RETRY_MS     5000
+#define FAILURES_MAX 3
+
+static void prepare_step(struct log *log);
+
+/* ---- choosing ----------------------------------------------------------------------------- */
+
+static struct log_segment *create_file(struct log *log)
+{
+    uint32_t number = 0;
+    while (number < log->file_max && log->files[number] != NULL) {
+        number++;
+    }
+    char path[LOG_PATH_MAX];
+    log_segment_path(log, number, path);
+    int fd = io_file_open(log->io, path, IO_OPEN_READ | IO_OPEN_WRITE | IO_OPEN_CREATE);
+    if (fd < 0) {
+        LOG_ERROR("spool %s: cannot create a segment: %s", log->directory, strerror(-fd));
+        return NULL;
+    }
+    struct log_segment *segment = log_segment_add(log, number, fd, log->options.segment_bytes);
+    if (segment == NULL) {
+        io_file_close(log->io, fd);
+    }
+    log_look_at_volume(log);
+    return segment;
+}
+
+/* Of the released ones the oldest; those of another size (the configuration changed) go. */
+static struct log_segment *choose(struct log *log)
+{
+    struct list_node *node;
+    while ((node = list_pop_front(&log->free)) != NULL) {
+        struct log_segment *segment = CONTAINER_OF(node, struct log_segment, node);
+        if (segment->bytes == log->options.segment_bytes) {
+            return segment;
+        }
+        log_segment_delete(log, segment);
+    }
+    log_look_at_volume(log);
+    return log->creatable > 0 ? create_file(log) : NULL;
+}
+
+/* ---- steps -------------------------------------------------------------------------------- */
+
+static void build_header(struct log *log, const struct log_segment *segment)
+{
+    struct log_header header = {.log_id = log->id,
+                                .segment_bytes = segment->bytes,
+                                .generation = log->newest + 1,
+                                .oldest = log->oldest,
+                                .start_count = log->start_count,
+                                .cut_count = log->cut_count};
+    memcpy(header.cuts, log->cuts, sizeof header.cuts);
+    log_header_encode(&header, log->header);
+    log->header_stale = false;
+}
+
+static void fill_some(struct log *log)
+{
+    struct log_segment *segment = log->preparing;
+    uint64_t left = segment->bytes - log->prepare_offset;
+    uint64_t len = left < FILL_BYTES ? left : FILL_BYTES;
+    size_t count = 0;
+    for (uint64_t done = 0; done < len; done += log->prepare_iov[count++].iov_len) {
+        uint64_t part = len - done < ZEROS_BYTES ? len - done : ZEROS_BYTES;
+        log->prepare_iov[count] = (struct iovec){log->zeros, part};
+    }
+    log->prepare_offset += len;
+    io_write(log->io, &log->prepare_op, segment->fd, log->prepare_iov, count,
+             log->prepare_offset - len);
+}
+
+static void write_header(struct log *log)
+{
+    log->prepare_state = PREPARE_HEADER;
+    build_header(log, log->preparing);
+    log->prepare_iov[0] = (struct iovec){log->header, LOG_HEADER_BYTES};
+    io_write(log->io, &log->prepare_op, log->preparing->fd, log->prepare_iov, 1, 0);
+}
+
+static void prepare_done(struct log *log)
+{
+    struct log_segment *segment = log->preparing;
+    log->preparing = NULL;
+    log->prepare_state = PREPARE_NONE;
+    log->prepare_failures = 0;
+    segment->generation = log->newest + 1;
+    segment->state = SEGMENT_NEXT;
+    log->next = segment;
+    if (!log_entries_take(log, segment)) {
+        log->next = NULL;
+        log->preparing = segment;
+        timer_start(io_timers(log->io), &log->prepare_timer, io_now_ms(log->io) + RETRY_MS);
+        return;
+    }
+    if (log->failing && log->open == NULL) {
+        log_failure_end(log);
+    } else {
+        log_room_now(log);
+    }
+}
+
+static void prepare_step(struct log *log)
+{
+    switch (log->prepare_state) {
+    case PREPARE_NONE:
+        break;
+    case PREPARE_FILL:
+        if (log->prepare_offset < log->preparing->bytes) {
+            fill_some(log);
+            return;
+        }
+        log->prepare_state = PREPARE_FILL_SYNC;
+        io_fdatasync(log->io, &log->prepare_op, log->preparing->fd);
+        return;
+    case PREPARE_FILL_SYNC:
+        log->preparing->filled = true;
+        io_directory_sync(log->io, log->directory);
+        write_header(log);
+        return;
+    case PREPARE_HEADER:
+        log->prepare_state = PREPARE_SYNC;
+        io_fdatasync(log->io, &log->prepare_op, log->preparing->fd);
+        return;
+    case PREPARE_SYNC:
+        if (log->header_stale) {
+            write_header(log);
+        } else {
+            prepare_done(log);
+        }
+        return;
+    }
+}
+
+static void prepare_failed(struct log *log, int result)
+{
+    struct log_segment *segment = log->preparing;
+    LOG_ERROR("spool %s: preparing a segment failed: %s", log->directory, strerror(-result));
+    log->preparing = NULL;
+    log->prepare_state = PREPARE_NONE;
+    log->prepare_failures++;
+    log_segment_delete(log, segment);
+    if (log->failing && log->open == NULL) {
+        log_stop(log);
+        return;
+    }
+    log->creatable = 0; /* until the volume is looked at again */
+    timer_start(io_timers(log->io), &log->prepare_timer, io_now_ms(log->io) + RETRY_MS);
+}
+
+static void on_prepared(struct io_op *op, int result)
+{
+    struct log *log = CONTAINER_OF(op, struct log, prepare_op);
+    if (log->quiescing || log->stopped) {
+        log->prepare_result = result; /* log_resume goes on from here */
+        return;
+    }
+    if (result < 0) {
+        prepare_failed(log, result);
+    } else {
+        prepare_step(log);
+    }
+}
+
+void log_resume(struct log *log)
+{
+    if (!log->quiescing) {
+        return;
+    }
+    log->quiescing = false;
+    if (log->prepare_state == PREPARE_NONE) {
+        log_prepare_start(log);
+    } else if (!io_busy(&log->prepare_op)) {
+        on_prepared(&log->prepare_op, log->prepare_result);
+    }
+}
+
+static void begin(struct log *log)
+{
+    log->prepare_offset = 0;
+    if (log->preparing->filled) {
+        write_header(log);
+    } else {
+        log->prepare_state = PREPARE_FILL;
+        prepare_step(log);
+    }
+}
+
+static void on_prepare_timer(struct timer *timer)
+{
+    log_prepare_start(CONTAINER_OF(timer, struct log, prepare_timer));
+}
+
+void log_prepare_init(struct log *log)
+{
+    io_op_init(&log->prepare_op, on_prepared);
+    timer_init(&log->prepare_timer, on_prepare_timer);
+}
+
+void log_prepare_start(struct log *log)
+{
+    bool wanted = log->next == NULL && !log->quiescing && !log->stopped && log->begun;
+    if (!wanted || log->prepare_state != PREPARE_NONE || timer_running(&log->prepare_timer)) {
+        return;
+    }
+    if (log->preparing == NULL) {
+        log->preparing = choose(log);
+    }
+    if (log->preparing == NULL) {
+        timer_start(io_timers(log->io), &log->prepare_timer, io_now_ms(log->io) + RETRY_MS);
+        return;
+    }
+    log->preparing->state = SEGMENT_PREPARING;
+    begin(log);
+}
+
+void log_prepare_again(struct log *log)
+{
+    log->header_stale = true;
+    if (log->next != NULL) {
+        assert(log->preparing == NULL);
+        log->preparing = log->next;
+        log->next = NULL;
+        write_header(log);
+        return;
+    }
+    timer_stop(io_timers(log->io), &log->prepare_timer);
+    log_prepare_start(log);
+    if (log->prepare_state == PREPARE_NONE) {
+        log_stop(log); /* no segment to go on with */
+    }
+}
+
+/* ---- at start ----------------------------------------------------------------------------- */
+
+static int fill_blocking(struct log *log, struct log_segment *segment)
+{
+    for (uint64_t offset = 0; offset < segment->bytes; offset += ZEROS_BYTES) {
+        uint64_t left = segment->bytes - offset;
+        int64_t result = io_file_write_at(log->io, segment->fd, log->zeros,
+                                          left < ZEROS_BYTES ? left : ZEROS_BYTES, offset);
+        if (result < 0) {
+            return (int)result;
+        }
+    }
+    int result = io_file_sync(log->io, segment->fd);
+    segment->filled = result == 0;
+    return result == 0 ? io_directory_sync(log->io, log->directory) : result;
+}
+
+int log_prepare_blocking(struct log *log, struct error *error)
+{
+    struct log_segment *segment = choose(log);
+    if (segment == NULL) {
+        return error_set(error, 73, "spool %s: no room for a segment of %llu bytes", log->directory,
+                         (unsigned long long)log->options.segment_bytes);
+    }
+    int result = segment->filled ? 0 : fill_blocking(log, segment);
+    if (result == 0) {
+        build_header(log, segment);
+        int64_t written = io_file_write_at(log->io, segment->fd, log->header, LOG_HEADER_BYTES, 0);
+        result = written < 0 ? (int)written : io_file_sync(log->io, segment->fd);
+    }
+    if (result != 0) {
+        log_segment_delete(log, segment);
+        return error_set(error, 74, "spool %s: cannot write a segment: %s", log->directory,
+                         strerror(-result));
+    }
+    segment->generation = log->newest + 1;
+    segment->state = SEGMENT_NEXT;
+    log->next = segment;
+    return log_entries_take(log, segment) ? 0 : error_set(error, 71, "no memory for the spool");
+}
