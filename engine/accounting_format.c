@@ -133,25 +133,37 @@ static bool is_hidden_control(const uint8_t *at, size_t len)
            (len == 3 && at[0] == 0xE2 && at[1] == 0x80 && (at[2] == 0xA8 || at[2] == 0xA9));
 }
 
-/* One character, or one byte that is none; the count of bytes taken. */
-static size_t put_character(struct buffer *out, struct bytes text, size_t from)
+/* The length of the run from `from` that is written as it is. */
+static size_t plain_run(struct bytes text, size_t from)
 {
-    const uint8_t *at = (const uint8_t *)text.data + from;
-    size_t len = utf8_length_at(text, from);
-    if (len == 0 || (len == 1 && classes[*at] == CLASS_CONTROL)) {
-        put_hex(out, *at);
+    size_t at = from;
+    while (at < text.len) {
+        uint8_t class = classes[(uint8_t)text.data[at]];
+        size_t len = class == 0 ? 1 : class == CLASS_HIGH ? utf8_length_at(text, at) : 0;
+        if (len == 0 || is_hidden_control((const uint8_t *)text.data + at, len)) {
+            break;
+        }
+        at += len;
+    }
+    return at - from;
+}
+
+/* What stands at `from` is not to be written as it is; the count of bytes taken. */
+static size_t put_escaped(struct buffer *out, struct bytes text, size_t from)
+{
+    if (text.data[from] == ',') {
+        buffer_put_char(out, ',');
         return 1;
     }
-    if (is_hidden_control(at, len)) {
-        for (size_t i = 0; i < len; i++) {
-            put_hex(out, at[i]);
-        }
-        return len;
+    if (text.data[from] == '"') {
+        buffer_put(out, "\"\"", 2);
+        return 1;
     }
-    if (*at == '"') {
-        buffer_put_char(out, '"'); /* doubled */
+    size_t len = utf8_length_at(text, from);
+    len = len == 0 ? 1 : len;
+    for (size_t i = 0; i < len; i++) {
+        put_hex(out, (uint8_t)text.data[from + i]);
     }
-    buffer_put(out, at, len);
     return len;
 }
 
@@ -184,7 +196,10 @@ static void put_text(struct buffer *out, struct bytes text)
         put_hex(out, (uint8_t)text.data[at++]);
     }
     while (at < text.len) {
-        at += put_character(out, text, at);
+        size_t plain = plain_run(text, at);
+        buffer_put(out, text.data + at, plain);
+        at += plain;
+        at += at < text.len ? put_escaped(out, text, at) : 0;
     }
     if ((seen & CLASS_QUOTE) != 0) {
         buffer_put_char(out, '"');

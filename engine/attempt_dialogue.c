@@ -35,9 +35,9 @@ static struct transaction *first_on_wire(const struct attempt *attempt)
 static void give_back(struct attempt *attempt, struct transaction *transaction)
 {
     for (uint32_t i = transaction->rcpt_count; i-- > 0;) {
-        struct rcpt *rcpt = transaction->rcpts[i];
-        if (rcpt->state == RCPT_TAKEN) {
-            queue_give_back(transaction->queue, rcpt, now_ms(attempt));
+        if (transaction->rcpts[i] != NULL) {
+            queue_give_back(transaction->queue, transaction->rcpts[i], now_ms(attempt));
+            transaction->rcpts[i] = NULL;
         }
     }
 }
@@ -98,23 +98,45 @@ static void on_rcpt_at(void *owner, const struct client_transaction *core, uint3
         .address = rcpt_address(rcpt), .orcpt = rcpt_orcpt(rcpt), .notify = rcpt->notify};
 }
 
+/* From here on the recipient is its queue's or the spool's, and may be gone. */
+static void decide(struct attempt *attempt, struct transaction *transaction, uint32_t index,
+                   enum client_stage stage, const struct reply *reply, bool after_dot_lost)
+{
+    struct rcpt *rcpt = transaction->rcpts[index];
+    transaction->rcpts[index] = NULL;
+    transaction->undecided--;
+    outcome_of_rcpt(attempt->attempts->outcomes, attempt, rcpt, stage, reply, after_dot_lost);
+}
+
+/* The last undecided recipient keeps the message alive as long as the transaction lasts, because
+ * its body may still be on its way to the peer: its answer is kept and told at the end. */
 static void on_rcpt_refused(struct client *client, void *owner, struct client_transaction *core,
                             uint32_t index, const struct reply *reply)
 {
     (void)client;
     struct attempt *attempt = owner;
     struct transaction *transaction = transaction_of(core);
-    outcome_of_rcpt(attempt->attempts->outcomes, attempt, transaction->rcpts[index],
-                    CLIENT_STAGE_RCPT, reply, false);
+    if (transaction->undecided > 1) {
+        decide(attempt, transaction, index, CLIENT_STAGE_RCPT, reply, false);
+        return;
+    }
+    transaction->last_refusal = malloc(sizeof *reply);
+    if (transaction->last_refusal != NULL) { /* else it shares how the transaction ends */
+        *transaction->last_refusal = *reply;
+    }
 }
 
 static void end_all(struct attempt *attempt, struct transaction *transaction,
                     enum client_stage stage, const struct reply *reply, bool after_dot_lost)
 {
+    if (transaction->last_refusal != NULL) {
+        stage = CLIENT_STAGE_RCPT;
+        reply = transaction->last_refusal;
+        after_dot_lost = false;
+    }
     for (uint32_t i = 0; i < transaction->rcpt_count; i++) {
-        if (transaction->rcpts[i]->state == RCPT_TAKEN) {
-            outcome_of_rcpt(attempt->attempts->outcomes, attempt, transaction->rcpts[i], stage,
-                            reply, after_dot_lost);
+        if (transaction->rcpts[i] != NULL) {
+            decide(attempt, transaction, i, stage, reply, after_dot_lost);
         }
     }
 }
@@ -156,7 +178,11 @@ static void on_transaction_ended(struct client *client, void *owner,
         break;
     case CLIENT_END_UNATTEMPTED:
     case CLIENT_END_RETRY_DATA:
-        give_back(attempt, transaction);
+        if (transaction->last_refusal != NULL) {
+            end_all(attempt, transaction, stage, reply, false);
+        } else {
+            give_back(attempt, transaction);
+        }
         break;
     }
     if (end == CLIENT_END_REPLY && stage == CLIENT_STAGE_FINAL) {
@@ -321,6 +347,7 @@ static bool take_rates(struct attempt *attempt, struct transaction *transaction)
     }
     for (uint32_t i = transaction->rcpt_count; i-- > granted;) {
         queue_give_back(transaction->queue, transaction->rcpts[i], now_ms(attempt));
+        transaction->rcpts[i] = NULL;
     }
     prepare_cut(transaction, granted);
     transaction->rates_taken = true;

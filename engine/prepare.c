@@ -103,6 +103,7 @@ struct transaction *prepare_create(struct preparer *preparer, struct attempt *at
     transaction->queue = queue;
     transaction->message = rcpt_message(rcpts[0]);
     transaction->rcpt_count = count;
+    transaction->undecided = count;
     transaction->line_start = true;
     fill_core(transaction);
     return transaction;
@@ -112,6 +113,7 @@ void prepare_cut(struct transaction *transaction, uint32_t count)
 {
     assert(count > 0 && count <= transaction->rcpt_count && !transaction->begun);
     transaction->rcpt_count = count;
+    transaction->undecided = count;
     transaction->core.rcpt_count = count;
 }
 
@@ -160,6 +162,7 @@ static void destroy(struct transaction *transaction)
 {
     struct preparer *preparer = transaction->preparer;
     release_memory(transaction);
+    free(transaction->last_refusal);
     if (transaction->rcpts != transaction->rcpts_inline) {
         free(transaction->rcpts);
     }

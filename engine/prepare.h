@@ -29,11 +29,13 @@ struct transaction {
     struct message *message;
     uint64_t taken_ms; /* when its recipients left the queue; MAIL within a second or back */
     uint32_t rcpt_count;
-    bool ready;     /* the window holds the next bytes to send */
-    bool failed;    /* the body cannot be read: core is not to be begun */
-    bool begun;     /* client_begin was called */
-    bool reading;   /* a window is on its way from the spool */
-    bool abandoned; /* its owner let go while a read was in flight */
+    uint32_t undecided; /* recipients without an outcome: rcpts[i] is NULL once it has one */
+    struct reply *last_refusal; /* of the last undecided recipient, told at the end; or NULL */
+    bool ready;                 /* the window holds the next bytes to send */
+    bool failed;                /* the body cannot be read: core is not to be begun */
+    bool begun;                 /* client_begin was called */
+    bool reading;               /* a window is on its way from the spool */
+    bool abandoned;             /* its owner let go while a read was in flight */
     bool rates_taken;
     bool stuffed;         /* as the bytes in the window are */
     uint64_t body_offset; /* body bytes read so far, windows before included */

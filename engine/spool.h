@@ -183,8 +183,9 @@ void spool_barrier_cancel(struct spool_barrier *barrier);
 /* A sink reads every synced event in order of sequence, on the keeper's thread, from its position
  * on. Recent events come from memory, older ones from the segments. */
 struct spool_follower {
-    /* At most a batch per turn; the follower calls spool_follow_next when it can take more. */
-    void (*event)(struct spool_follower *follower, uint64_t sequence, struct bytes event);
+    /* At most a batch per turn; the follower calls spool_follow_next when it can take more.
+     * False: no room for this one; the batch ends here, and it comes first in the next. */
+    bool (*event)(struct spool_follower *follower, uint64_t sequence, struct bytes event);
     void (*batch_end)(struct spool_follower *follower);
     char name[128];
     uint64_t max_lag_bytes; /* of journal behind; UINT64_MAX = no limit */

@@ -228,6 +228,18 @@ const struct directive *directive_find_anywhere(const struct directive_index *in
     return NULL;
 }
 
+const struct directive *directive_find_wildcard(struct bytes name)
+{
+    for (size_t i = 0; i < TABLE_COUNT; i++) {
+        struct bytes pattern = bytes_from_string(table[i].name);
+        if (pattern.len > 1 && pattern.data[pattern.len - 1] == '*' &&
+            bytes_starts_with_nocase(name, bytes_slice(pattern, 0, pattern.len - 1))) {
+            return &table[i];
+        }
+    }
+    return NULL;
+}
+
 const struct block_row *directive_find_block(struct bytes tag)
 {
     for (size_t i = 0; i < BLOCK_COUNT; i++) {
@@ -252,7 +264,8 @@ static size_t least(size_t a, size_t b)
 size_t directive_distance(struct bytes a, struct bytes b, size_t max)
 {
     size_t rows[3][NAME_LEN_MAX + 1];
-    if (a.len > NAME_LEN_MAX || b.len > NAME_LEN_MAX) {
+    size_t longer = a.len > b.len ? a.len - b.len : b.len - a.len;
+    if (a.len > NAME_LEN_MAX || b.len > NAME_LEN_MAX || longer > max) {
         return max + 1;
     }
     for (size_t k = 0; k <= b.len; k++) {
@@ -313,6 +326,17 @@ const char *directive_suggest_block(struct bytes tag)
         }
     }
     return best;
+}
+
+bool directive_works_elsewhere(const struct directive *directive)
+{
+    for (size_t i = 0; i < TABLE_COUNT; i++) {
+        if (table[i].effect == EFFECT_YES && table[i].scope != directive->scope &&
+            strcmp(table[i].name, directive->name) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void directive_describe_scopes(struct bytes name, struct buffer *out)

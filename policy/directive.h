@@ -128,15 +128,20 @@ void directive_index_init(struct directive_index *index);
 const struct directive *directive_find(const struct directive_index *index,
                                        enum directive_scope scope, struct bytes name);
 
-/* The first row of that name in any scope, or NULL. */
+/* The first row of that name in any scope, or NULL. A name that ends in * is found as it is
+ * written, and by directive_find_wildcard for the names it stands for. */
 const struct directive *directive_find_anywhere(const struct directive_index *index,
                                                 struct bytes name);
+const struct directive *directive_find_wildcard(struct bytes name);
 const struct block_row *directive_find_block(struct bytes tag);
 
 /* The name nearest to a misspelt one: of a directive of the scope, else of any; of a tag. NULL:
  * nothing is near. */
 const char *directive_suggest(enum directive_scope scope, struct bytes name);
 const char *directive_suggest_block(struct bytes tag);
+
+/* Whether the same name is in effect in another scope. */
+bool directive_works_elsewhere(const struct directive *directive);
 
 /* Writes the blocks a name may stand in, as "<domain> or <virtual-mta>". */
 void directive_describe_scopes(struct bytes name, struct buffer *out);

@@ -17,6 +17,12 @@ static bool print_field(const struct directive *directive, const char *field, st
     if (directive->type == VALUE_SECRET) {
         return buffer_put_string(out, "***");
     }
+    if (directive->type == VALUE_CERTIFICATE) {
+        struct certificate certificate;
+        memcpy(&certificate, field, sizeof(certificate));
+        buffer_put_bytes(out, certificate.path);
+        return certificate.password.len == 0 || buffer_put_string(out, " ***");
+    }
     if (directive->kind == KIND_DIRECTIVE) {
         memcpy(&value, field, directive->size);
         return value_print(directive->type, directive->accepts, &value, out);

@@ -212,7 +212,7 @@ void load_open(struct loader *loader)
         push_ignored(loader);
         return;
     }
-    if ((row->parents & (1u << around->scope)) == 0) {
+    if (row->effect != EFFECT_LEGACY && (row->parents & (1u << around->scope)) == 0) {
         struct place place = loader_place(loader, NULL);
         report_error(loader->report, &place, "'<%s>' is not allowed in %s", row->tag,
                      directive_scope_text(around->scope));

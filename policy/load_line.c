@@ -27,7 +27,10 @@ void load_warn_effect(struct loader *loader, const struct directive *directive)
         report_warning(loader->report, &place, "'%s' has no effect: %s", directive->name,
                        directive->help);
     } else {
-        report_warning(loader->report, &place, "'%s' is not yet in effect", directive->name);
+        report_warning(loader->report, &place, "'%s' is not yet in effect%s%s", directive->name,
+                       directive_works_elsewhere(directive) ? " in " : "",
+                       directive_works_elsewhere(directive) ? directive_scope_text(directive->scope)
+                                                            : "");
     }
 }
 
@@ -36,6 +39,9 @@ static void report_unknown(struct loader *loader, struct bytes name)
     struct place place = loader_place(loader, NULL);
     const struct block *block = loader_block(loader);
     const struct directive *elsewhere = directive_find_anywhere(&loader->config->index, name);
+    if (elsewhere == NULL) {
+        elsewhere = directive_find_wildcard(name);
+    }
     int shown = (int)(name.len > 100 ? 100 : name.len);
     if (elsewhere != NULL && elsewhere->kind == KIND_LEGACY) {
         load_warn_effect(loader, elsewhere); /* of no effect, so of no harm here either */

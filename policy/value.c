@@ -32,6 +32,7 @@ static int (*const parsers[VALUE_TYPE_COUNT])(struct reader *reader, union value
     [VALUE_DATA_RATE] = parse_data_rate,
     [VALUE_STRING] = parse_string,
     [VALUE_TEXT] = parse_text,
+    [VALUE_CERTIFICATE] = parse_certificate,
     [VALUE_SECRET] = parse_string,
     [VALUE_STRINGS] = parse_strings,
     [VALUE_ARGS] = parse_args,
@@ -183,6 +184,12 @@ int reader_end(struct reader *reader)
         return 0;
     }
     *reader->error_offset = (size_t)(rest.data - reader->source->text.data);
+    if (reader->source->type == VALUE_SECRET || reader->source->type == VALUE_CERTIFICATE) {
+        /* What stands there may be half of a password: it is not repeated. */
+        return error_set(reader->error, -1,
+                         "text behind the value: a secret with blanks or '#' "
+                         "needs double quotes");
+    }
     char words[ERROR_TEXT_MAX];
     struct buffer accepted;
     buffer_init(&accepted, words, sizeof(words));

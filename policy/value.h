@@ -93,6 +93,12 @@ struct pool_member {
     uint64_t weight; /* 1 unless given */
 };
 
+/* A PEM file with certificates and a private key. */
+struct certificate {
+    struct bytes path;
+    struct bytes password; /* of the key; empty: none */
+};
+
 /* Records of an accounting file, as bits. */
 #define RECORD_TYPES(R)                                                                            \
     R(RECORD_DELIVERY, "d", "delivery")                                                            \
@@ -224,6 +230,10 @@ struct pool_member_array {
     const struct pool_member *items;
     size_t count;
 };
+struct certificate_array {
+    const struct certificate *items;
+    size_t count;
+};
 struct strings_array {
     const struct string_array *items;
     size_t count;
@@ -253,6 +263,8 @@ struct strings_array {
       "bytes over time such as 10m/2h or 1048576/1h, or 'unlimited'")                              \
     T(STRING, struct bytes, string, "one word, or text in double quotes")                          \
     T(TEXT, struct bytes, string, "text to the end of the line")                                   \
+    T(CERTIFICATE, struct certificate, certificate,                                                \
+      "the path of a PEM file, and the password of its key if it has one")                         \
     T(SECRET, struct bytes, string, "one word, or text in double quotes")                          \
     T(STRINGS, struct string_array, strings, "words separated by commas")                          \
     T(ARGS, struct string_array, strings, "words separated by spaces")                             \

@@ -328,6 +328,16 @@ static bool print_source_host(const struct source_host *host, struct buffer *out
     return !out->overflowed;
 }
 
+static bool print_certificate(const struct certificate *certificate, struct buffer *out)
+{
+    print_text(certificate->path, out);
+    if (certificate->password.len > 0) {
+        buffer_put_char(out, ' ');
+        print_text(certificate->password, out);
+    }
+    return !out->overflowed;
+}
+
 static bool print_member(const struct pool_member *member, struct buffer *out)
 {
     buffer_put_bytes(out, member->name);
@@ -391,6 +401,7 @@ WRITER(write_range_data_rate, print_range_rate(&value->RANGE_DATA_RATE, true, ou
 WRITER(write_domain, print_domain(&value->DOMAIN, out))
 WRITER(write_domain_limit, print_domain_limit(&value->DOMAIN_LIMIT, out))
 WRITER(write_pattern, print_pattern(&value->PATTERN, out))
+WRITER(write_certificate, print_certificate(&value->CERTIFICATE, out))
 WRITER(write_member, print_member(&value->MEMBER, out))
 #undef WRITER
 
@@ -433,6 +444,7 @@ static bool (*const writers[VALUE_TYPE_COUNT])(const union value *value, const c
     [VALUE_DOMAIN] = write_domain,
     [VALUE_DOMAIN_LIMIT] = write_domain_limit,
     [VALUE_PATTERN] = write_pattern,
+    [VALUE_CERTIFICATE] = write_certificate,
     [VALUE_MEMBER] = write_member,
 };
 

@@ -41,6 +41,7 @@ bool rate_from_text(struct bytes text, bool is_data, bool zero_allowed, struct r
 
 /* Text and names. */
 int parse_string(struct reader *reader, union value *out);
+int parse_certificate(struct reader *reader, union value *out);
 int parse_text(struct reader *reader, union value *out);
 int parse_strings(struct reader *reader, union value *out);
 int parse_args(struct reader *reader, union value *out);

@@ -59,6 +59,22 @@ int parse_string(struct reader *reader, union value *out)
     return reader_copy(reader, word.text, &out->STRING);
 }
 
+int parse_certificate(struct reader *reader, union value *out)
+{
+    struct certificate value = {.password = {"", 0}};
+    struct word word;
+    if (reader_word(reader, &word) < 0 || reader_copy(reader, word.text, &value.path) < 0) {
+        return -1;
+    }
+    if (words_rest(&reader->words).len > 0 &&
+        (reader_only_word(reader, &word) < 0 ||
+         reader_copy(reader, word.text, &value.password) < 0)) {
+        return -1;
+    }
+    out->CERTIFICATE = value;
+    return 0;
+}
+
 int parse_text(struct reader *reader, union value *out)
 {
     struct bytes whole;

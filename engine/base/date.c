@@ -38,7 +38,7 @@ const char *date_rfc5322(int64_t wall_ms, char out[DATE_RFC5322_MAX])
     int second = (int)(seconds - days * DAY_S);
     int weekday = (int)((days % 7 + 7) % 7);
     struct civil civil = civil_from_days(days);
-    snprintf(out, DATE_RFC5322_MAX, "%.3s, %d %.3s %04d %02d:%02d:%02d +0000",
+    snprintf(out, DATE_RFC5322_MAX, "%.3s, %02d %.3s %04d %02d:%02d:%02d +0000",
              weekdays + weekday * 3, civil.day, months + (civil.month - 1) * 3, civil.year,
              second / 3600, second / 60 % 60, second % 60);
     return out;

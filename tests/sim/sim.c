@@ -22,6 +22,7 @@
 #define TURN_US_MAX      30 /* an ordinary turn */
 #define WALL_START_MS    INT64_C(1750000000000) /* June 2025 */
 #define WALL_STEP_MS_MAX (INT64_C(5) * 3600 * 1000)
+#define TRACE_BYTES_MAX  100
 #define SUSPEND_US_MAX   (2 * SIM_HOUR)
 
 static struct sim *the_world;
@@ -259,12 +260,29 @@ void sim_note(struct sim *sim, const char *what, uint64_t a, uint64_t b)
     }
 }
 
+/* Enough of it to follow a dialogue. */
+static void trace_bytes(const char *data, size_t len)
+{
+    printf("%30s\"", "");
+    for (size_t i = 0; i < len && i < TRACE_BYTES_MAX; i++) {
+        if (data[i] >= ' ' && data[i] <= '~') {
+            putchar(data[i]);
+        } else {
+            printf(data[i] == '\n' ? "\\n" : data[i] == '\r' ? "\\r" : ".");
+        }
+    }
+    printf("\"%s\n", len > TRACE_BYTES_MAX ? " …" : "");
+}
+
 void sim_note_bytes(struct sim *sim, const char *what, const void *data, size_t len)
 {
     struct crypto_digest digest;
     crypto_digest_begin(&digest);
     crypto_digest_add(&digest, data, len);
     sim_note(sim, what, len, crypto_digest_end(&digest));
+    if (sim->tracing && len > 0) {
+        trace_bytes(data, len);
+    }
 }
 
 uint64_t sim_digest(const struct sim *sim)

@@ -99,6 +99,7 @@ const char *sim_farm_violation(const struct sim_farm *farm)
 void mx_violation(struct mx_session *session, const char *what)
 {
     struct sim_farm *farm = session->farm;
+    sim_note_bytes(farm->sim, "violation", what, strlen(what));
     if (farm->violation[0] == '\0' && !session->lied) { /* a liar may have confused it */
         snprintf(farm->violation, sizeof(farm->violation), "%s: %s", session->mx->host, what);
     }

@@ -80,6 +80,7 @@ static bool finish_reply(struct mx_session *session)
     static const char injected[] = "250 injected in the clear\r\n";
     struct sim_farm *farm = session->farm;
     session->replying = false;
+    session->sync_point = false;
     if (session->code_out != NULL) {
         *session->code_out = session->reply_code;
     }

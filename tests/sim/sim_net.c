@@ -142,6 +142,22 @@ size_t sim_connections(const struct sim *sim)
     return sim->net->connection_count;
 }
 
+uint32_t sim_count_connections(const struct sim *sim,
+                               bool (*counts)(void *owner, const struct address *from,
+                                              const struct address *to),
+                               void *owner)
+{
+    const struct list *all = &sim->net->connections;
+    uint32_t count = 0;
+    for (struct list_node *n = list_first(all); n != NULL; n = list_next(all, n)) {
+        const struct sim_connection *one = CONTAINER_OF(n, struct sim_connection, node);
+        const struct sim_socket *near = &one->ends[0];
+        bool alive = !near->closed && (near->open || near->connecting);
+        count += alive && counts(owner, &near->local, &one->to);
+    }
+    return count;
+}
+
 /* ---- listening -------------------------------------------------------------------------- */
 
 static bool is_any(const struct address *address)

@@ -99,6 +99,12 @@ void sim_address_remove(struct sim *sim, const struct address *address);
 bool net_address_is_local(const struct sim_net *net, const struct address *address);
 size_t net_addresses(const struct sim_net *net, struct address *out, size_t max);
 
+/* Connections being made or open at the connecting end for which `counts` holds. */
+uint32_t sim_count_connections(const struct sim *sim,
+                               bool (*counts)(void *owner, const struct address *from,
+                                              const struct address *to),
+                               void *owner);
+
 /* Connections alive now, ends that nobody holds included. */
 size_t sim_connections(const struct sim *sim);
 

@@ -155,8 +155,8 @@ TEST(a_virtual_mta_in_two_pools_that_both_have_domains)
 TEST(names_that_are_nowhere)
 {
     CHECK(fails_with("<source 0/0>\ndefault-virtual-mta v\n</source>\n",
-                     "2:21: error: default-virtual-mta: there is no <virtual-mta> "
-                     "<virtual-mta-pool> by-smtp-source-ip named 'v'"));
+                     "2:21: error: default-virtual-mta: there is no <virtual-mta> or "
+                     "<virtual-mta-pool> named 'v'"));
     CHECK(
         fails_with("smtp-listener 0/0:25 source=inside\n", "there is no <source> named 'inside'"));
     CHECK(fails_with("<domain *>\nsmtp-pattern-list s\n</domain>\n", "named 's'"));
@@ -387,6 +387,11 @@ TEST(macros_that_stand_for_too_much)
     CHECK(fails_with(text, "stands for too many domains"));
 }
 
+TEST(a_name_that_idna_does_not_know)
+{
+    CHECK(fails_with("<domain \xff.de>\n</domain>\n", "no valid internationalised domain name"));
+}
+
 TEST(template_tokens_that_were_not_filled_in)
 {
     CHECK(fails_with("host-name {{ hostname }}\n", "1:11: error: '{{ hostname }}' looks like a "
@@ -404,6 +409,7 @@ TEST(legacy_directives_warn_with_the_reason)
     CHECK(warns_with("<domain *>\ndk-sign yes\nroute [1.2.3.4]:25\n</domain>\n",
                      "2:1: warning: 'dk-sign' has no effect: DomainKeys"));
     CHECK(warns_with("<source 0/0>\nremove-received-headers true\n</source>\n", "has no effect"));
+    CHECK(warns_with("dummy-smtp-blacklist-anything x\n", "has no effect: the sink accepts"));
     CHECK(warns_with("<performance-settings>\nanything goes\n<here too>\n</here>\n"
                      "</performance-settings>\nrouting-file /x\n",
                      "1:2: warning: '<performance-settings>' has no effect: no such block"));
@@ -424,6 +430,30 @@ TEST(a_listener_that_asks_for_tls_in_vain_says_so)
 {
     CHECK(warns_with("smtp-listener 0/0:465 tls=yes\n",
                      "1:1: warning: 'immediate-tls' is not yet in effect"));
+}
+
+TEST(a_secret_is_not_repeated_in_a_message)
+{
+    CHECK(load("<smtp-user u>\npassword my hush\n</smtp-user>\n") == NULL);
+    CHECK(has_message("2:13: error: password: text behind the value: a secret with blanks or '#' "
+                      "needs double quotes"));
+    CHECK(load("<smtp-user u>\npassword \"hush\n</smtp-user>\n") == NULL);
+    for (size_t i = 0; i < report.count; i++) {
+        CHECK(strstr(report.messages[i].text, "hush") == NULL);
+    }
+    unload(NULL);
+}
+
+TEST(a_name_that_works_elsewhere_says_where_it_does_not)
+{
+    CHECK(warns_with("<provider p>\nmax-smtp-out 3\n</provider>\n",
+                     "2:1: warning: 'max-smtp-out' is not yet in effect in <provider>"));
+}
+
+TEST(a_made_up_block_is_skipped_wherever_it_stands)
+{
+    CHECK(warns_with("<domain *>\n<policy x>\nrate 3\n</policy>\nmax-smtp-out 3\n</domain>\n",
+                     "2:2: warning: '<policy>' has no effect"));
 }
 
 TEST(what_is_in_effect_does_not_warn)

@@ -163,8 +163,13 @@ TEST(reserved_names_are_exact)
     CHECK_INT(max_out(text, NULL, "{bounceProcessor}"), 3);
 }
 
-TEST(raw_utf8_domains_match_as_they_are)
+TEST(idn_domains_match_in_either_form)
 {
+    CHECK_INT(
+        max_out("<domain *.bücher.de>\nmax-smtp-out 3\n</domain>\n", NULL, "a.xn--bcher-kva.de"),
+        3);
+    CHECK_INT(max_out("<domain xn--bcher-kva.de>\nmax-smtp-out 3\n</domain>\n", NULL, "BÜCHER.de."),
+              3);
     CHECK_INT(max_out("<domain bücher.de>\nmax-smtp-out 3\n</domain>\n", NULL, "bücher.de"), 3);
 }
 
@@ -257,6 +262,17 @@ TEST(explain_says_which_line_won)
     explain_domain(config, NULL, text_of("a.com"), &sink);
     CHECK_STRING(seen.value, "4d12h");
     CHECK_STRING(seen.file, "-");
+    unload(config);
+}
+
+TEST(explain_hides_the_password_of_a_key)
+{
+    struct config *config =
+        load_good("<domain *>\nsmtp-client-certificate /a.pem hush\n</domain>\n");
+    struct seen seen = {.wanted = "smtp-client-certificate"};
+    struct explain_sink sink = {on_line, &seen};
+    explain_domain(config, NULL, text_of("a.com"), &sink);
+    CHECK_STRING(seen.value, "/a.pem ***");
     unload(config);
 }
 

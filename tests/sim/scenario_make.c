@@ -1,0 +1,200 @@
+/* Drawing a scenario: virtual MTAs, domains with their hosts, clients with their messages, and the
+ * configuration that says so to the engine. */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "scenario_private.h"
+#include "sim_dns.h"
+
+#define MESSAGES_MAX 12 /* of one client */
+#define RCPTS_MAX    5
+#define BODY_LEN_MAX 30000
+#define START_US_MAX (600 * SIM_SECOND)
+#define RATED_WORLDS 200000 /* per million */
+#define SEGMENT_MIN  (256u * 1024)
+#define SEGMENT_MAX  (4u * 1024 * 1024)
+
+static struct address address_of(const char *text)
+{
+    struct address out = {0};
+    bool parsed = address_parse(bytes_from_string(text), &out);
+    assert(parsed);
+    return out;
+}
+
+static void make_vmtas(struct scenario *scenario)
+{
+    struct sim *sim = scenario->sim;
+    scenario->vmta_count = (uint32_t)sim_between(sim, 1, VMTAS_MAX);
+    for (uint32_t i = 0; i < scenario->vmta_count; i++) {
+        struct vmta_plan *vmta = &scenario->vmtas[i];
+        snprintf(vmta->name, sizeof(vmta->name), "v%u", i);
+        snprintf(vmta->helo, sizeof(vmta->helo), "v%u.sim.example", i);
+        vmta->source_count = (uint32_t)sim_between(sim, 1, SOURCES_MAX);
+        vmta->connections_max = (uint32_t)sim_spread(sim, 1, 16);
+        for (uint32_t j = 0; j < vmta->source_count; j++) {
+            char text[ADDRESS_TEXT_MAX];
+            snprintf(text, sizeof(text), "192.0.2.%u", 20 + i * SOURCES_MAX + j);
+            vmta->sources[j] = address_of(text);
+            sim_address_add(sim, &vmta->sources[j]);
+        }
+    }
+}
+
+static void make_domains(struct scenario *scenario)
+{
+    struct sim *sim = scenario->sim;
+    scenario->domain_count = (uint32_t)sim_between(sim, 1, DOMAINS_MAX);
+    for (uint32_t i = 0; i < scenario->domain_count; i++) {
+        struct domain_plan *domain = &scenario->domains[i];
+        snprintf(domain->name, sizeof(domain->name), "d%u.example", i);
+        domain->host_count = (uint32_t)sim_between(sim, 1, HOSTS_MAX);
+        for (uint32_t j = 0; j < domain->host_count; j++) {
+            char text[ADDRESS_TEXT_MAX], host[80];
+            snprintf(text, sizeof(text), "198.51.100.%u", 10 + i * HOSTS_MAX + j);
+            snprintf(host, sizeof(host), "mx%u.%s", j, domain->name);
+            domain->addresses[j] = address_of(text);
+            domain->hosts[j] = sim_mx_create(scenario->farm, host, &domain->addresses[j]);
+            sim_mx_draw_manners(domain->hosts[j]);
+            if (scenario->rate_max > 0) {
+                sim_mx_behave(domain->hosts[j]);
+            }
+            sim_dns_add_mx(sim, domain->name, (uint16_t)sim_between(sim, 0, 1), host);
+        }
+    }
+}
+
+/* ---- the configuration ------------------------------------------------------------------ */
+
+static void add_line(struct scenario *scenario, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void add_line(struct scenario *scenario, const char *format, ...)
+{
+    size_t len = strlen(scenario->configuration);
+    va_list arguments;
+    va_start(arguments, format);
+    int added =
+        vsnprintf(scenario->configuration + len, CONFIGURATION_MAX - len, format, arguments);
+    va_end(arguments);
+    assert(added > 0 && (size_t)added + 1 < CONFIGURATION_MAX - len);
+    scenario->configuration[len + (size_t)added] = '\n';
+    scenario->configuration[len + (size_t)added + 1] = '\0';
+}
+
+static void make_configuration(struct scenario *scenario)
+{
+    struct sim *sim = scenario->sim;
+    add_line(scenario, "host-name mail.sim.example");
+    add_line(scenario, "smtp-listener %s:25", LISTENER);
+    add_line(scenario, "control-socket /run/control.sock");
+    add_line(scenario, "<spool /spool>\n</spool>");
+    add_line(scenario, "spool-max-size 64m");
+    add_line(scenario, "<source 203.0.113/24>");
+    add_line(scenario, "  always-allow-relaying yes\n  process-x-virtual-mta yes\n</source>");
+    for (uint32_t i = 0; i < scenario->vmta_count; i++) {
+        const struct vmta_plan *vmta = &scenario->vmtas[i];
+        add_line(scenario, "<virtual-mta %s>", vmta->name);
+        for (uint32_t j = 0; j < vmta->source_count; j++) {
+            char text[ADDRESS_TEXT_MAX];
+            add_line(scenario, "  smtp-source-host %s %s", address_text(&vmta->sources[j], text),
+                     vmta->helo);
+        }
+        add_line(scenario, "  <domain *>\n    max-smtp-out %u\n  </domain>", vmta->connections_max);
+        add_line(scenario, "</virtual-mta>");
+    }
+    add_line(scenario, "<domain *>");
+    add_line(scenario, "  retry-after %us", (uint32_t)sim_spread(sim, 30, 1800));
+    add_line(scenario, "  bounce-after %uh", (uint32_t)sim_between(sim, 24, 48));
+    add_line(scenario, "  max-msg-per-connection %u", (uint32_t)sim_spread(sim, 1, 100));
+    add_line(scenario, "  use-starttls %s", sim_chance(sim, 500000) ? "yes" : "no");
+    add_line(scenario, "</domain>");
+    add_line(scenario, "<acct-file " ACCOUNTING "/acct.csv>\n  records d,b,t,tq\n</acct-file>");
+}
+
+/* ---- clients ---------------------------------------------------------------------------- */
+
+static void make_message(struct scenario *scenario, struct sim_client *client)
+{
+    struct sim *sim = scenario->sim;
+    char token[16], fields[64], rcpt[128];
+    uint32_t number = scenario->message_count++;
+    uint32_t vmta = (uint32_t)sim_between(sim, 0, scenario->vmta_count - 1);
+    snprintf(token, sizeof(token), "m%u.v%u", number, vmta);
+    snprintf(fields, sizeof(fields), "X-Virtual-MTA: %s\r\n", scenario->vmtas[vmta].name);
+    struct sim_injection *one =
+        sim_client_add(client, token, "bulk.example", fields, sim_spread(sim, 10, BODY_LEN_MAX));
+    uint32_t rcpts = (uint32_t)sim_spread(sim, 1, RCPTS_MAX);
+    for (uint32_t i = 0; i < rcpts; i++) {
+        uint64_t domain = sim_between(sim, 0, scenario->domain_count - 1);
+        snprintf(rcpt, sizeof(rcpt), "u%u.%u@%s", number, i, scenario->domains[domain].name);
+        sim_injection_add_rcpt(one, rcpt);
+    }
+}
+
+/* A try has ended: the ledger learns of it. */
+static void on_decided(void *owner, struct sim_injection *injection, uint32_t number)
+{
+    static const enum ledger_promise promises[] = {
+        [SIM_WAITING] = LEDGER_NO,
+        [SIM_ACCEPTED] = LEDGER_YES,
+        [SIM_REFUSED] = LEDGER_NO,
+        [SIM_UNKNOWN] = LEDGER_UNKNOWN,
+    };
+    struct scenario *scenario = owner;
+    const struct sim_offer *offer = &injection->offers[number];
+    char token[SIM_CLIENT_TOKEN_MAX];
+    sim_offer_token(injection, number, token);
+    uint32_t vmta = (uint32_t)(strstr(token, ".v")[2] - '0');
+    ledger_offer(scenario->ledger, token, vmta, injection->body_digest);
+    ledger_promise(scenario->ledger, token, promises[offer->fate]);
+    for (uint32_t i = 0; i < injection->rcpt_count; i++) {
+        if ((offer->accepted & 1u << i) != 0) {
+            ledger_recipient(scenario->ledger, token, injection->rcpts[i]);
+        }
+    }
+}
+
+static void make_clients(struct scenario *scenario)
+{
+    struct sim *sim = scenario->sim;
+    scenario->client_count = (uint32_t)sim_between(sim, 1, CLIENTS_MAX);
+    for (uint32_t i = 0; i < scenario->client_count; i++) {
+        char text[ADDRESS_TEXT_MAX];
+        snprintf(text, sizeof(text), "203.0.113.%u", 1 + i);
+        struct address from = address_of(text);
+        struct sim_client *client = sim_client_create(sim, &from, &scenario->listener);
+        scenario->clients[i] = client;
+        sim_client_draw_manners(client);
+        sim_client_watch(client, on_decided, scenario);
+        uint64_t messages = sim_spread(sim, 1, MESSAGES_MAX);
+        for (uint64_t j = 0; j < messages; j++) {
+            make_message(scenario, client);
+        }
+        sim_client_start(client, sim_between(sim, SIM_SECOND, START_US_MAX));
+    }
+}
+
+void scenario_make(struct scenario *scenario)
+{
+    struct sim *sim = scenario->sim;
+    scenario->listener = address_of(LISTENER);
+    sim_address_add(sim, &scenario->listener);
+    scenario->listener.port = 25;
+    if (sim_chance(sim, RATED_WORLDS)) {
+        scenario->rate_max = (uint32_t)sim_spread(sim, 2, 40);
+        *sim_odds(sim) = (struct sim_odds){0};
+    }
+    make_vmtas(scenario);
+    make_domains(scenario);
+    make_configuration(scenario);
+    make_clients(scenario);
+    scenario->engine_options = (struct sim_engine_options){
+        .configuration = scenario->configuration,
+        .mailbox_len = 2,
+        .segment_bytes = SEGMENT_MIN << sim_between(sim, 0, 4),
+    };
+    assert(scenario->engine_options.segment_bytes <= SEGMENT_MAX);
+}

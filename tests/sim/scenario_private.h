@@ -1,0 +1,82 @@
+/* A scenario from the inside: scenario.c runs it, scenario_make.c draws it, scenario_trouble.c
+ * upsets it. */
+#ifndef SIM_SCENARIO_PRIVATE_H
+#define SIM_SCENARIO_PRIVATE_H
+
+#include "scenario.h"
+#include "sim_client.h"
+#include "sim_engine.h"
+#include "sim_ledger.h"
+#include "sim_mx.h"
+
+#define VMTAS_MAX         3
+#define SOURCES_MAX       2 /* of one virtual MTA */
+#define DOMAINS_MAX       5
+#define HOSTS_MAX         3 /* of one domain */
+#define CLIENTS_MAX       3
+#define CONFIGURATION_MAX 8192 /* bytes */
+#define ACCOUNTING        "/acct"
+#define LISTENER          "192.0.2.10"
+
+struct domain_plan {
+    char name[64];
+    uint32_t host_count;
+    struct sim_mx *hosts[HOSTS_MAX];
+    struct address addresses[HOSTS_MAX];
+};
+
+struct vmta_plan {
+    char name[32], helo[64];
+    uint32_t source_count;
+    struct address sources[SOURCES_MAX];
+    uint32_t connections_max; /* to one domain */
+};
+
+struct scenario {
+    struct scenario_options options;
+    struct scenario_result *result;
+    struct sim *sim;
+    struct sim_farm *farm;
+    struct ledger *ledger;
+    struct sim_engine *engine; /* NULL: it is down */
+    struct sim_engine_options engine_options;
+    uint32_t vmta_count, domain_count, client_count, message_count;
+    struct vmta_plan vmtas[VMTAS_MAX];
+    struct domain_plan domains[DOMAINS_MAX];
+    struct sim_client *clients[CLIENTS_MAX];
+    struct address listener;
+    struct sim_event trouble, restart, relief;
+    uint32_t relief_of; /* which trouble ends when relief fires */
+    struct address relief_address;
+    uint32_t rate_max; /* recipients a minute from a virtual MTA to a domain; 0: no limit. Then
+                          hosts are prompt and the network is clean, to time it by arrivals */
+    bool at_peace, stopping;
+    char configuration[CONFIGURATION_MAX];
+};
+
+/* Says what is wrong, unless something was before. */
+void scenario_wrong(struct scenario *scenario, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* ---- scenario_make.c -------------------------------------------------------------------- */
+
+void scenario_make(struct scenario *scenario);
+
+/* ---- scenario_checks.c ------------------------------------------------------------------ */
+
+/* Called by the hosts' farm for each RCPT answered. */
+void scenario_on_rcpt(void *owner, const struct sim_mx_record *record, uint32_t index);
+void scenario_check_connections(struct scenario *scenario);
+
+/* At the end, over everything that hosts and accounting files have recorded. */
+void scenario_check_all(struct scenario *scenario);
+/* The d and b in the accounting files so far. */
+uint64_t scenario_count_outcomes(struct scenario *scenario);
+
+/* ---- scenario_trouble.c ----------------------------------------------------------------- */
+
+void scenario_start_engine(struct scenario *scenario);
+void scenario_begin_trouble(struct scenario *scenario);
+void scenario_end_trouble(struct scenario *scenario);
+
+#endif
