@@ -24,10 +24,10 @@ struct accounting_options {
     uint32_t worker; /* the keeper's index */
 };
 
-/* Restores positions, repairs files, begins to follow. After spool_open, before any append. NULL
- * with error (a directory that cannot be written names itself). */
-struct accounting *accounting_create(const struct accounting_options *options,
-                                     struct error *error);
+/* Restores positions, repairs files; follows from the first turn of the loop on. After spool_open,
+ * before any append. NULL with error, its code as sysexits (a directory that cannot be written
+ * names itself). */
+struct accounting *accounting_create(const struct accounting_options *options, struct error *error);
 
 /* Does some file want `r` records? */
 bool accounting_wants_received(const struct accounting *accounting);

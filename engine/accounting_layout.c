@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <sysexits.h>
 
 #include "policy/settings.h"
 
@@ -83,7 +84,8 @@ static int add_field(struct accounting_layout *layout, enum record_type record, 
     struct accounting_column *column = find_column(layout, name);
     if (column == NULL) {
         if (layout->column_count == ACCOUNTING_COLUMNS_MAX || name.len > VALUE_NAME_LEN_MAX) {
-            return error_set(error, 0, "more than %d columns, or a name over %d bytes: '%.*s'",
+            return error_set(error, EX_CONFIG,
+                             "more than %d columns, or a name over %d bytes: '%.*s'",
                              ACCOUNTING_COLUMNS_MAX, VALUE_NAME_LEN_MAX, BYTES_FMT(name));
         }
         column = &layout->columns[layout->column_count++];
@@ -181,7 +183,7 @@ static int fill_layout(struct accounting_layout *layout, const struct acct_file_
 {
     struct bytes user_string = settings->user_string;
     if (user_string.len > sizeof layout->user_string_text) {
-        return error_set(error, 0, "user-string is longer than %d bytes",
+        return error_set(error, EX_CONFIG, "user-string is longer than %d bytes",
                          ACCOUNTING_USER_STRING_MAX);
     }
     if (user_string.len > 0) {
@@ -207,7 +209,7 @@ struct accounting_layout *accounting_layout_create(const struct acct_file_settin
 {
     struct accounting_layout *layout = calloc(1, sizeof *layout);
     if (layout == NULL) {
-        error_set(error, 0, "out of memory");
+        error_set(error, EX_OSERR, "out of memory");
         return NULL;
     }
     layout->json = json;

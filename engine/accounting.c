@@ -1,0 +1,290 @@
+#include "accounting.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <sysexits.h>
+
+#include "accounting_file.h"
+#include "base/logger.h"
+#include "io/io.h"
+#include "policy/config.h"
+#include "spool.h"
+
+#define POSITIONS_MAX 1000 /* of files that are not configured, kept for when they are again */
+
+/* Where a file was that is not written now. */
+struct left_position {
+    struct list_node node;
+    struct accounting_position position;
+    char path[];
+};
+
+struct accounting {
+    struct accounting_options options;
+    struct list files, ending; /* of struct accounting_file */
+    struct list left;
+    uint32_t left_count;
+    void (*stopped)(void *owner);
+    void *stopped_owner;
+    struct timer stop_timer; /* with no file there is nothing to wait for, but not inside */
+};
+
+/* ---- positions of files that are not written ---------------------------------------------------
+ */
+
+static struct left_position *find_left(struct accounting *accounting, struct bytes path)
+{
+    for (struct list_node *node = list_first(&accounting->left); node != NULL;
+         node = list_next(&accounting->left, node)) {
+        struct left_position *left = CONTAINER_OF(node, struct left_position, node);
+        if (bytes_equal(bytes_from_string(left->path), path)) {
+            return left;
+        }
+    }
+    return NULL;
+}
+
+static void forget_left(struct accounting *accounting, struct left_position *left)
+{
+    if (left != NULL) {
+        list_remove(&left->node);
+        accounting->left_count--;
+        free(left);
+    }
+}
+
+static void keep_left(struct accounting *accounting, struct bytes path,
+                      const struct accounting_position *position)
+{
+    forget_left(accounting, find_left(accounting, path));
+    struct left_position *left =
+        accounting->left_count < POSITIONS_MAX ? calloc(1, sizeof *left + path.len + 1) : NULL;
+    if (left == NULL) {
+        LOG_WARNING("accounting file %.*s: its position is not kept", BYTES_FMT(path));
+        return;
+    }
+    left->position = *position;
+    memcpy(left->path, path.data, path.len);
+    list_push_back(&accounting->left, &left->node);
+    accounting->left_count++;
+}
+
+static void on_state(void *owner, struct bytes key, struct bytes value)
+{
+    struct accounting *accounting = owner;
+    struct bytes prefix = BYTES(ACCOUNTING_KEY_PREFIX);
+    struct accounting_position position;
+    if (!bytes_starts_with(key, prefix) || key.len == prefix.len) {
+        return;
+    }
+    if (accounting_position_parse(value, &position)) {
+        keep_left(accounting, bytes_slice(key, prefix.len, key.len), &position);
+    } else {
+        LOG_WARNING("accounting file %.*s: its position cannot be read; a new file begins",
+                    BYTES_FMT(bytes_slice(key, prefix.len, key.len)));
+    }
+}
+
+/* ---- the files ----------------------------------------------------------------------------------
+ */
+
+static struct accounting_file *find_file(const struct list *list, struct bytes path)
+{
+    for (struct list_node *node = list_first(list); node != NULL; node = list_next(list, node)) {
+        struct accounting_file *file = accounting_file_of(node);
+        if (bytes_equal(bytes_from_string(accounting_file_path(file)), path)) {
+            return file;
+        }
+    }
+    return NULL;
+}
+
+static int add_file(struct accounting *accounting, const struct config_acct_file *config,
+                    struct error *error)
+{
+    if (config->is_pipe) {
+        return error_set(error, EX_CONFIG,
+                         "%s:%u: accounting pipes are not yet in effect: name a file",
+                         config->origin.file, config->origin.line);
+    }
+    if (find_file(&accounting->files, config->path) != NULL) {
+        return error_set(error, EX_CONFIG, "%s:%u: accounting file %.*s is configured twice",
+                         config->origin.file, config->origin.line, BYTES_FMT(config->path));
+    }
+    struct left_position *left = find_left(accounting, config->path);
+    struct accounting_file *file = accounting_file_create(
+        &(struct accounting_file_options){.io = accounting->options.io,
+                                          .spool = accounting->options.spool,
+                                          .worker = accounting->options.worker,
+                                          .config = config,
+                                          .position = left != NULL ? &left->position : NULL},
+        error);
+    if (file == NULL) {
+        return -1;
+    }
+    forget_left(accounting, left);
+    list_push_back(&accounting->files, accounting_file_node(file));
+    return 0;
+}
+
+static void on_stop_timer(struct timer *timer)
+{
+    struct accounting *accounting = CONTAINER_OF(timer, struct accounting, stop_timer);
+    accounting->stopped(accounting->stopped_owner);
+}
+
+struct accounting *accounting_create(const struct accounting_options *options, struct error *error)
+{
+    struct accounting *accounting = calloc(1, sizeof *accounting);
+    if (accounting == NULL) {
+        error_set(error, EX_OSERR, "out of memory");
+        return NULL;
+    }
+    accounting->options = *options;
+    list_init(&accounting->files);
+    list_init(&accounting->ending);
+    list_init(&accounting->left);
+    timer_init(&accounting->stop_timer, on_stop_timer);
+    spool_each_state(options->spool, on_state, accounting);
+    size_t count;
+    const struct config_acct_file *files = config_acct_files(options->config, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (add_file(accounting, &files[i], error) < 0) {
+            accounting_destroy(accounting);
+            return NULL;
+        }
+    }
+    return accounting;
+}
+
+bool accounting_wants_received(const struct accounting *accounting)
+{
+    for (struct list_node *node = list_first(&accounting->files); node != NULL;
+         node = list_next(&accounting->files, node)) {
+        if (accounting_file_wants_received(accounting_file_of(node))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void accounting_rotate(struct accounting *accounting)
+{
+    for (struct list_node *node = list_first(&accounting->files); node != NULL;
+         node = list_next(&accounting->files, node)) {
+        accounting_file_rotate(accounting_file_of(node));
+    }
+}
+
+/* ---- reload -------------------------------------------------------------------------------------
+ */
+
+static void on_file_ended(void *owner, struct accounting_file *file)
+{
+    struct accounting *accounting = owner;
+    keep_left(accounting, bytes_from_string(accounting_file_path(file)),
+              accounting_file_position(file));
+    list_remove(accounting_file_node(file));
+    accounting_file_destroy(file);
+    if (accounting->stopped != NULL && list_empty(&accounting->files) &&
+        list_empty(&accounting->ending)) {
+        accounting->stopped(accounting->stopped_owner);
+    }
+}
+
+static void end_file(struct accounting *accounting, struct accounting_file *file,
+                     enum accounting_end end)
+{
+    list_remove(accounting_file_node(file));
+    list_push_back(&accounting->ending, accounting_file_node(file));
+    accounting_file_end(file, end, on_file_ended, accounting);
+}
+
+static bool is_configured(const struct config *config, const char *path)
+{
+    size_t count;
+    const struct config_acct_file *files = config_acct_files(config, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (!files[i].is_pipe && bytes_equal(files[i].path, bytes_from_string(path))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void end_the_unconfigured(struct accounting *accounting, const struct config *config)
+{
+    struct list_node *next;
+    for (struct list_node *node = list_first(&accounting->files); node != NULL; node = next) {
+        next = list_next(&accounting->files, node);
+        struct accounting_file *file = accounting_file_of(node);
+        if (!is_configured(config, accounting_file_path(file))) {
+            end_file(accounting, file, ACCOUNTING_END_AT_ONCE);
+        }
+    }
+}
+
+/* The new configuration is in force whatever becomes of its files: what cannot be is told. */
+void accounting_reload(struct accounting *accounting, const struct config *config)
+{
+    accounting->options.config = config;
+    end_the_unconfigured(accounting, config);
+    size_t count;
+    const struct config_acct_file *files = config_acct_files(config, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct error error = {0};
+        struct accounting_file *file = find_file(&accounting->files, files[i].path);
+        int result = 0;
+        if (find_file(&accounting->ending, files[i].path) != NULL) {
+            result = error_set(&error, EX_TEMPFAIL, "accounting file %.*s is still being finished",
+                               BYTES_FMT(files[i].path));
+        } else if (file != NULL && !files[i].is_pipe) {
+            result = accounting_file_configure(file, &files[i], &error);
+        } else {
+            result = add_file(accounting, &files[i], &error);
+        }
+        if (result < 0) {
+            LOG_ERROR("%s (as it was before, until the next reload)", error.text);
+        }
+    }
+}
+
+/* ---- the end ------------------------------------------------------------------------------------
+ */
+
+void accounting_stop(struct accounting *accounting, void (*stopped)(void *owner), void *owner)
+{
+    assert(accounting->stopped == NULL);
+    accounting->stopped = stopped;
+    accounting->stopped_owner = owner;
+    struct list_node *node;
+    if (list_empty(&accounting->files) && list_empty(&accounting->ending)) {
+        timer_start(io_timers(accounting->options.io), &accounting->stop_timer, 0);
+    }
+    while ((node = list_first(&accounting->files)) != NULL) {
+        end_file(accounting, accounting_file_of(node), ACCOUNTING_END_OF_JOURNAL);
+    }
+}
+
+static void destroy_files(struct list *list)
+{
+    struct list_node *node;
+    while ((node = list_pop_front(list)) != NULL) {
+        accounting_file_destroy(accounting_file_of(node));
+    }
+}
+
+void accounting_destroy(struct accounting *accounting)
+{
+    if (accounting == NULL) {
+        return;
+    }
+    destroy_files(&accounting->files);
+    destroy_files(&accounting->ending);
+    while (!list_empty(&accounting->left)) {
+        forget_left(accounting,
+                    CONTAINER_OF(list_first(&accounting->left), struct left_position, node));
+    }
+    timer_stop(io_timers(accounting->options.io), &accounting->stop_timer);
+    free(accounting);
+}

@@ -1,0 +1,429 @@
+/* A file takes one step at a time: write a buffer, or sync and put the position, or begin the next
+ * file. While a step runs, events gather in the other buffer; when that is full, the journal
+ * waits. Each step ends in advance(), which picks the next:
+ *
+ *     IDLE -> WRITING -> IDLE                              what has gathered
+ *     IDLE -> SYNCING -> PUBLISHING -> IDLE                the position, every second or 1 MB
+ *     IDLE -> CLOSING -> BEGINNING -> IDLE                 rotation
+ *     any of them -> FAILED -> BEGINNING or IDLE           the volume refused: try again
+ *
+ * Exactly once rests on three rules. The file is synced before its position is put. The journal
+ * is let go only when the position is durable. And nothing is written to a new file before the
+ * position that names it is durable: until then the old position, to which a crash goes back,
+ * knows only the old file. After trouble the file is cut to the durable position and the journal
+ * read again from there, as at a start.
+ *
+ * It gives up: records of about a second are written twice after a crash (the first writing is
+ * cut away); a full volume holds the journal. */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sysexits.h>
+
+#include "accounting_file_private.h"
+#include "accounting_format.h"
+#include "accounting_layout.h"
+#include "base/logger.h"
+#include "journal.h"
+#include "policy/config.h"
+
+#define BUFFER_BYTES   (256 * 1024)
+#define FILL_BYTES     (64 * 1024) /* with more than this gathered, ask for no more */
+#define SWEEP_MS       3600000
+#define SWEEP_AGAIN_MS 1000
+#define END_MS         5000 /* the longest wait for the spool at the end */
+
+static_assert(BUFFER_BYTES > ACCOUNTING_RECORD_MAX(EVENT_BYTES_MAX),
+              "an empty buffer takes any event");
+
+static void stop_timers(struct accounting_file *file)
+{
+    struct timer *all[] = {&file->start, &file->position_timer, &file->interval_timer,
+                           &file->retry, &file->sweep,          &file->end_timer};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        timer_stop(io_timers(file->io), all[i]);
+    }
+}
+
+/* ---- following ------------------------------------------------------------------------------- */
+
+static bool on_event(struct spool_follower *follower, uint64_t sequence, struct bytes bytes)
+{
+    struct accounting_file *file = CONTAINER_OF(follower, struct accounting_file, follower);
+    struct event event;
+    bool leaves = file->ending && file->end == ACCOUNTING_END_AT_ONCE;
+    if (leaves || file->phase == PHASE_FAILED || file->phase == PHASE_ENDED ||
+        buffer_room(&file->filling) < ACCOUNTING_RECORD_MAX(bytes.len)) {
+        return false;
+    }
+    if (sequence <= file->seen_sequence) {
+        return true; /* whatever gives it twice: it is in the file */
+    }
+    file->seen_sequence = sequence;
+    if (!journal_decode(bytes, &event)) {
+        LOG_WARNING("accounting file %s: an event of the journal cannot be read and is left out",
+                    file->directory.path);
+    } else if (accounting_layout_wants(file->layout, event.type)) {
+        struct accounting_place place = {.log_id = spool_log_id(file->spool), .sequence = sequence};
+        accounting_format(file->layout, place, &event, &file->filling);
+    }
+    return true;
+}
+
+static void on_batch_end(struct spool_follower *follower)
+{
+    struct accounting_file *file = CONTAINER_OF(follower, struct accounting_file, follower);
+    file->asked = false;
+    accounting_file_advance(file);
+}
+
+static void follow(struct accounting_file *file)
+{
+    assert(!file->following);
+    file->following = true;
+    file->asked = false;
+    file->seen_sequence = file->durable.sequence;
+    spool_follow(file->spool, &file->follower, file->durable.sequence);
+}
+
+static void ask(struct accounting_file *file)
+{
+    if (!file->asked && file->phase != PHASE_FAILED && file->next_layout == NULL &&
+        file->filling.len <= FILL_BYTES &&
+        (!file->ending || file->end == ACCOUNTING_END_OF_JOURNAL)) {
+        file->asked = true;
+        spool_follow_next(&file->follower);
+    }
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
+/* Nothing is in flight. `ended` is called from the timer, never inside what led here. */
+static void finish_end(struct accounting_file *file)
+{
+    assert(!io_busy(&file->op));
+    if (file->following) {
+        spool_unfollow(&file->follower);
+        file->following = false;
+    }
+    if (file->written.sequence != file->durable.sequence || file->phase == PHASE_FAILED) {
+        LOG_WARNING("accounting file %s: its last records stay in the journal until the next start",
+                    file->directory.path);
+    }
+    spool_barrier_cancel(&file->barrier);
+    stop_timers(file);
+    accounting_close_file(file);
+    file->phase = PHASE_ENDED;
+    accounting_start_timer(file, &file->end_timer, 0);
+}
+
+static void on_end_timer(struct timer *timer)
+{
+    struct accounting_file *file = CONTAINER_OF(timer, struct accounting_file, end_timer);
+    if (file->phase == PHASE_ENDED) {
+        file->ended(file->ended_owner, file);
+    } else if (io_busy(&file->op)) {
+        accounting_start_timer(file, &file->end_timer, END_MS); /* the kernel holds our buffer */
+    } else {
+        finish_end(file); /* the spool does not make the position durable */
+    }
+}
+
+/* Everything wanted is durable, or cannot be had. */
+static bool end_is_reached(const struct accounting_file *file)
+{
+    if (!file->ending) {
+        return false;
+    }
+    return file->phase == PHASE_STARTING || file->phase == PHASE_FAILED ||
+           (file->phase == PHASE_IDLE && accounting_at_end(file) &&
+            file->written.sequence == file->durable.sequence);
+}
+
+void accounting_file_end(struct accounting_file *file, enum accounting_end end,
+                         void (*ended)(void *owner, struct accounting_file *file), void *owner)
+{
+    assert(!file->ending);
+    file->ending = true;
+    file->end = end;
+    file->ended = ended;
+    file->ended_owner = owner;
+    accounting_start_timer(file, &file->end_timer, END_MS);
+    accounting_file_advance(file);
+}
+
+/* ---- the next step --------------------------------------------------------------------------- */
+
+void accounting_file_advance(struct accounting_file *file)
+{
+    if (file->phase == PHASE_IDLE) {
+        if (file->filling.len == 0 && file->seen_sequence != file->written.sequence) {
+            accounting_note_written(file, file->seen_sequence);
+        }
+        if (accounting_rotation_is_due(file)) {
+            accounting_rotate_now(file);
+        } else if (accounting_position_is_due(file)) {
+            accounting_sync_now(file);
+        } else if (file->filling.len > 0) {
+            accounting_write_now(file);
+        }
+    }
+    if (end_is_reached(file)) {
+        finish_end(file);
+    } else if (file->following) {
+        ask(file);
+    }
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+/* Takes up the durable position, or begins a file: then the phase is BEGINNING and its position
+ * is still to be put. 0 or -errno. */
+static int open_file(struct accounting_file *file)
+{
+    file->written = file->durable;
+    int fd = -ENOENT;
+    if (file->durable.name[0] != '\0') {
+        fd = accounting_directory_resume(&file->directory, &file->durable);
+    }
+    if (fd == -ENOENT) {
+        int result = accounting_begin_file(file);
+        file->phase = result < 0 ? file->phase : PHASE_BEGINNING;
+        return result;
+    }
+    if (fd < 0) {
+        return fd;
+    }
+    file->fd = fd;
+    file->synced_bytes = file->durable.length_bytes;
+    file->rotate_wanted = file->written.length_bytes > 0 &&
+                          file->written.header_hash != accounting_header_hash(file->layout);
+    file->phase = PHASE_IDLE;
+    return 0;
+}
+
+/* The first turn, and the first after trouble. */
+static void go_on(struct accounting_file *file)
+{
+    follow(file);
+    accounting_watch_interval(file);
+    if (file->phase == PHASE_BEGINNING) {
+        accounting_put_position(file, PHASE_BEGINNING);
+    }
+    accounting_file_advance(file);
+}
+
+static void fail_to_open(struct accounting_file *file, int error)
+{
+    accounting_file_fail(file, error == -EWOULDBLOCK ? "another process has it" : "opening it",
+                         error);
+}
+
+/* The journal is followed in any case: it keeps what a file that is not open yet will need. */
+static void on_start(struct timer *timer)
+{
+    struct accounting_file *file = CONTAINER_OF(timer, struct accounting_file, start);
+    file->phase = file->opened_phase;
+    if (file->phase == PHASE_FAILED) {
+        follow(file);
+        fail_to_open(file, -EWOULDBLOCK);
+    } else {
+        go_on(file);
+    }
+}
+
+/* Between leaving the journal and following it anew nothing else happens: it keeps what it has. */
+static void on_retry(struct timer *timer)
+{
+    struct accounting_file *file = CONTAINER_OF(timer, struct accounting_file, retry);
+    assert(file->phase == PHASE_FAILED);
+    if (file->ending) {
+        finish_end(file);
+        return;
+    }
+    int result = open_file(file);
+    if (result < 0) {
+        fail_to_open(file, result);
+        return;
+    }
+    spool_unfollow(&file->follower);
+    file->following = false;
+    go_on(file);
+}
+
+static void on_sweep(struct timer *timer)
+{
+    struct accounting_file *file = CONTAINER_OF(timer, struct accounting_file, sweep);
+    bool more = accounting_directory_sweep(&file->directory, file->written.name,
+                                           io_wall_ms(file->io), false);
+    accounting_start_timer(file, &file->sweep, more ? SWEEP_AGAIN_MS : SWEEP_MS);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static void take_settings(struct accounting_file *file, const struct config_acct_file *config)
+{
+    file->max_bytes = config->settings.max_bytes;
+    file->move_interval_ms = config->settings.move_interval_ms;
+    file->follower.max_lag_bytes = config->settings.max_lag_bytes;
+    file->follower.hold = config->settings.on_lag == ON_LAG_HOLD;
+}
+
+static struct accounting_layout *layout_for(const struct config_acct_file *config,
+                                            struct error *error)
+{
+    bool json = bytes_ends_with_nocase(config->path, BYTES(".jsonl"));
+    struct accounting_layout *layout = accounting_layout_create(&config->settings, json, error);
+    if (layout == NULL) {
+        error_prefix(error, "accounting file %.*s", BYTES_FMT(config->path));
+    }
+    return layout;
+}
+
+static bool allocate(struct accounting_file *file)
+{
+    char *filling = malloc(BUFFER_BYTES), *writing = malloc(BUFFER_BYTES);
+    buffer_init(&file->filling, filling, filling == NULL ? 0 : BUFFER_BYTES);
+    buffer_init(&file->writing, writing, writing == NULL ? 0 : BUFFER_BYTES);
+    return filling != NULL && writing != NULL;
+}
+
+static void init_callbacks(struct accounting_file *file)
+{
+    file->follower.event = on_event;
+    file->follower.batch_end = on_batch_end;
+    snprintf(file->follower.name, sizeof file->follower.name, "%.127s", file->directory.path);
+    file->barrier.durable = accounting_on_durable;
+    timer_init(&file->start, on_start);
+    timer_init(&file->position_timer, accounting_on_position_timer);
+    timer_init(&file->interval_timer, accounting_on_interval);
+    timer_init(&file->retry, on_retry);
+    timer_init(&file->sweep, on_sweep);
+    timer_init(&file->end_timer, on_end_timer);
+}
+
+static int open_first(struct accounting_file *file, struct error *error)
+{
+    int result = open_file(file);
+    if (result < 0 && result != -EWOULDBLOCK) {
+        return error_set(error, EX_CANTCREAT, "accounting file %s: %s", file->directory.path,
+                         strerror(-result));
+    }
+    file->opened_phase = result < 0 ? PHASE_FAILED : file->phase;
+    bool more = accounting_directory_sweep(&file->directory, file->written.name,
+                                           io_wall_ms(file->io), true);
+    accounting_start_timer(file, &file->sweep, more ? SWEEP_AGAIN_MS : SWEEP_MS);
+    file->phase = PHASE_STARTING;
+    accounting_start_timer(file, &file->start, 0);
+    return 0;
+}
+
+struct accounting_file *accounting_file_create(const struct accounting_file_options *options,
+                                               struct error *error)
+{
+    const struct config_acct_file *config = options->config;
+    struct accounting_file *file = calloc(1, sizeof *file);
+    if (file == NULL || !allocate(file)) {
+        error_set(error, EX_OSERR, "out of memory");
+        accounting_file_destroy(file);
+        return NULL;
+    }
+    file->io = options->io;
+    file->spool = options->spool;
+    file->worker = options->worker;
+    file->fd = -1;
+    if (options->position != NULL) {
+        file->durable = *options->position;
+    }
+    take_settings(file, config);
+    file->layout = layout_for(config, error);
+    if (file->layout == NULL ||
+        accounting_directory_init(&file->directory, file->io, config->path, error) < 0 ||
+        accounting_directory_finish_to(&file->directory, config->settings.move_to,
+                                       config->settings.delete_after_ms, error) < 0) {
+        accounting_file_destroy(file);
+        return NULL;
+    }
+    init_callbacks(file);
+    if (open_first(file, error) < 0) {
+        accounting_file_destroy(file);
+        return NULL;
+    }
+    return file;
+}
+
+int accounting_file_configure(struct accounting_file *file, const struct config_acct_file *config,
+                              struct error *error)
+{
+    struct accounting_layout *layout = layout_for(config, error);
+    if (layout == NULL ||
+        accounting_directory_finish_to(&file->directory, config->settings.move_to,
+                                       config->settings.delete_after_ms, error) < 0) {
+        accounting_layout_destroy(layout);
+        return -1;
+    }
+    accounting_layout_destroy(file->next_layout);
+    file->next_layout = layout;
+    take_settings(file, config);
+    timer_stop(io_timers(file->io), &file->interval_timer);
+    if (file->phase != PHASE_FAILED && file->phase != PHASE_STARTING) {
+        accounting_watch_interval(file);
+    }
+    accounting_file_advance(file);
+    return 0;
+}
+
+bool accounting_file_wants_received(const struct accounting_file *file)
+{
+    const struct accounting_layout *layout =
+        file->next_layout != NULL ? file->next_layout : file->layout;
+    return accounting_layout_wants(layout, EVENT_RECEIVED);
+}
+
+const char *accounting_file_path(const struct accounting_file *file)
+{
+    return file->directory.path;
+}
+
+const struct accounting_position *accounting_file_position(const struct accounting_file *file)
+{
+    return &file->durable;
+}
+
+void accounting_file_rotate(struct accounting_file *file)
+{
+    file->rotate_wanted = true;
+    accounting_file_advance(file);
+}
+
+void accounting_file_destroy(struct accounting_file *file)
+{
+    if (file == NULL) {
+        return;
+    }
+    assert(!io_busy(&file->op));
+    if (file->following) {
+        spool_unfollow(&file->follower);
+    }
+    if (file->spool != NULL) {
+        spool_barrier_cancel(&file->barrier);
+        stop_timers(file);
+        accounting_close_file(file);
+    }
+    accounting_layout_destroy(file->layout);
+    accounting_layout_destroy(file->next_layout);
+    free(file->filling.data);
+    free(file->writing.data);
+    free(file);
+}
+
+struct list_node *accounting_file_node(struct accounting_file *file)
+{
+    return &file->node;
+}
+
+struct accounting_file *accounting_file_of(struct list_node *node)
+{
+    return CONTAINER_OF(node, struct accounting_file, node);
+}
