@@ -128,8 +128,9 @@ struct client_events {
                               struct client_transaction *transaction, enum client_end end,
                               enum client_stage stage, const struct reply *reply);
     /* What to write for recipient `index`; the slices stay valid until the transaction ends. May
-     * be asked more than once. An address with control characters, or over CLIENT_ADDRESS_MAX,
-     * is refused by the core itself (5.1.3) and never reaches the wire. */
+     * be asked more than once. An address with control characters, with 8-bit ones in a
+     * transaction without smtputf8, or over CLIENT_ADDRESS_MAX is refused by the core itself
+     * (5.1.3) and never reaches the wire. */
     void (*rcpt_at)(void *owner, const struct client_transaction *transaction, uint32_t index,
                     struct client_rcpt *out);
     /* The session is over; every transaction has ended before. Close the connection. `reply` is

@@ -276,7 +276,10 @@ static enum client_next on_rcpt(struct client *client, const struct client_comma
         return CLIENT_NEXT_BROKEN;
     }
     if (transaction == NULL) {
-        client->orphan_accepted |= reply_is_positive(reply);
+        if (reply_is_positive(reply)) {
+            client->orphan_accepted = true; /* behind a refused MAIL: a peer that is confused */
+            want_reset(client, CLIENT_KIND_RSET);
+        }
         return CLIENT_GO_ON;
     }
     transaction->rcpts_answered++;

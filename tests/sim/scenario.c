@@ -10,7 +10,6 @@
 #include "scenario_private.h"
 #include "sim_disk.h"
 #include "sim_memory.h"
-#include "sim_records.h"
 
 #define TROUBLE_HOURS_MAX 8
 #define PEACE_HOURS_MAX   120 /* bounce-after is at most 48 h; then the last tries */
@@ -30,140 +29,6 @@ void scenario_wrong(struct scenario *scenario, const char *format, ...)
     va_end(arguments);
 }
 
-/* ---- what hosts see --------------------------------------------------------------------- */
-
-/* Whose address this is; UINT32_MAX: nobody's. */
-static uint32_t vmta_of(const struct scenario *scenario, const struct address *source)
-{
-    for (uint32_t i = 0; i < scenario->vmta_count; i++) {
-        for (uint32_t j = 0; j < scenario->vmtas[i].source_count; j++) {
-            if (address_equal_ip(&scenario->vmtas[i].sources[j], source)) {
-                return i;
-            }
-        }
-    }
-    return UINT32_MAX;
-}
-
-static bool is_of(const struct domain_plan *domain, const struct address *address)
-{
-    for (uint32_t i = 0; i < domain->host_count; i++) {
-        if (address_equal_ip(&domain->addresses[i], address)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-struct counting {
-    const struct scenario *scenario;
-    uint32_t vmta;
-    const struct domain_plan *domain;
-};
-
-static bool counts(void *owner, const struct address *from, const struct address *to)
-{
-    const struct counting *counting = owner;
-    return is_of(counting->domain, to) && vmta_of(counting->scenario, from) == counting->vmta;
-}
-
-/* max-smtp-out, counted where it is owed: at the engine's own sockets. */
-static void check_connections(struct scenario *scenario)
-{
-    for (uint32_t v = 0; v < scenario->vmta_count; v++) {
-        for (uint32_t d = 0; d < scenario->domain_count; d++) {
-            struct counting counting = {scenario, v, &scenario->domains[d]};
-            uint32_t open = sim_count_connections(scenario->sim, counts, &counting);
-            if (open > scenario->vmtas[v].connections_max) {
-                scenario_wrong(scenario, "%u connections from %s to %s, at most %u are allowed",
-                               open, scenario->vmtas[v].name, scenario->domains[d].name,
-                               scenario->vmtas[v].connections_max);
-            }
-        }
-    }
-}
-
-static void on_rcpt(void *owner, const struct sim_mx_record *record, uint32_t index)
-{
-    (void)index;
-    struct scenario *scenario = owner;
-    check_connections(scenario);
-    uint32_t vmta = vmta_of(scenario, &record->source);
-    char text[ADDRESS_TEXT_MAX];
-    if (vmta == UINT32_MAX) {
-        scenario_wrong(scenario, "a connection came from %s, which is no virtual MTA's",
-                       address_text(&record->source, text));
-    } else if (strcmp(record->helo, scenario->vmtas[vmta].helo) != 0) {
-        scenario_wrong(scenario, "%s said it was %s", address_text(&record->source, text),
-                       record->helo);
-    }
-}
-
-/* ---- the accounting files --------------------------------------------------------------- */
-
-static void token_of(const struct sim_record *record, char token[SIM_RECORD_FIELD_MAX])
-{
-    size_t len = strcspn(record->orig, "@");
-    memcpy(token, record->orig, len);
-    token[len] = '\0';
-}
-
-static void on_record_count(void *owner, const struct sim_record *record)
-{
-    struct scenario *scenario = owner;
-    bool ends = strcmp(record->type, "d") == 0 || strcmp(record->type, "b") == 0;
-    scenario->records_seen += ends && record->orig[0] == 'm';
-}
-
-static void on_record(void *owner, const struct sim_record *record)
-{
-    struct scenario *scenario = owner;
-    char token[SIM_RECORD_FIELD_MAX];
-    token_of(record, token);
-    if (strcmp(record->type, "d") == 0 || strcmp(record->type, "b") == 0) {
-        ledger_outcome(scenario->ledger, token, record->rcpt, record->type[0]);
-        scenario->result->delivered += record->type[0] == 'd';
-        scenario->result->bounced += record->type[0] == 'b';
-    }
-}
-
-/* RFC 5321 4.3.2: the first digit decides. */
-static bool is_yes(uint16_t code)
-{
-    return code / 100 == 2;
-}
-
-/* What a liar answered is worth nothing; that it was sent something is all that is known. */
-static bool was_taken(const struct sim_mx_record *record, uint32_t rcpt)
-{
-    return record->lied || (is_yes(record->final_code) && is_yes(record->rcpts[rcpt].code));
-}
-
-static void enter_takes(struct scenario *scenario)
-{
-    const struct sim_mx_record *record = NULL;
-    while ((record = sim_farm_next(scenario->farm, record)) != NULL) {
-        char token[SIM_MX_TEXT_MAX];
-        size_t len = strcspn(record->sender, "@");
-        memcpy(token, record->sender, len);
-        token[len] = '\0';
-        for (uint32_t i = 0; i < record->rcpt_count; i++) {
-            struct ledger_take take = {
-                .token = token,
-                .rcpt = record->rcpts[i].address,
-                .group = vmta_of(scenario, &record->source),
-                .body_digest = record->body_digest,
-                .at_us = record->ended_us,
-                .reply_read = record->quit,
-                .lied = record->lied,
-            };
-            if (was_taken(record, i)) {
-                ledger_took(scenario->ledger, &take);
-            }
-        }
-    }
-}
-
 /* ---- the course of things --------------------------------------------------------------- */
 
 static bool is_over(struct scenario *scenario)
@@ -174,7 +39,7 @@ static bool is_over(struct scenario *scenario)
 /* One look around, every few seconds of the world. */
 static void look(struct scenario *scenario)
 {
-    check_connections(scenario);
+    scenario_check_connections(scenario);
     const char *violation = sim_farm_violation(scenario->farm);
     if (violation != NULL) {
         scenario_wrong(scenario, "the engine broke the protocol: %s", violation);
@@ -219,9 +84,7 @@ static bool settled(struct scenario *scenario)
             return false;
         }
     }
-    scenario->records_seen = 0;
-    sim_records_read(scenario->sim, ACCOUNTING, on_record_count, scenario);
-    return scenario->records_seen >= scenario->result->promised;
+    return scenario_count_outcomes(scenario) >= scenario->result->promised;
 }
 
 static void have_peace(struct scenario *scenario)
@@ -256,14 +119,7 @@ static void finish(struct scenario *scenario)
         return;
     }
     scenario->result->promised = ledger_open_count(scenario->ledger);
-    enter_takes(scenario);
-    if (sim_records_read(scenario->sim, ACCOUNTING, on_record, scenario) < 0) {
-        scenario_wrong(scenario, "an accounting file is no CSV with type, orig and rcpt");
-    }
-    const char *wrong = ledger_check(scenario->ledger);
-    if (wrong != NULL) {
-        scenario_wrong(scenario, "%s", wrong);
-    }
+    scenario_check_all(scenario);
 }
 
 /* ---- life ------------------------------------------------------------------------------- */
@@ -316,7 +172,7 @@ void scenario_run(const struct scenario_options *options, struct scenario_result
     uint64_t start_us = sim_now_us(scenario->sim);
     scenario->farm = sim_farm_create(scenario->sim);
     scenario->ledger = ledger_create();
-    sim_farm_watch(scenario->farm, NULL, on_rcpt, scenario);
+    sim_farm_watch(scenario->farm, NULL, scenario_on_rcpt, scenario);
     prepare_disk(scenario);
     scenario_make(scenario);
     scenario_begin_trouble(scenario);

@@ -12,6 +12,7 @@
 #define RCPTS_MAX    5
 #define BODY_LEN_MAX 30000
 #define START_US_MAX (600 * SIM_SECOND)
+#define RATED_WORLDS 200000 /* per million */
 #define SEGMENT_MIN  (256u * 1024)
 #define SEGMENT_MAX  (4u * 1024 * 1024)
 
@@ -57,6 +58,9 @@ static void make_domains(struct scenario *scenario)
             domain->addresses[j] = address_of(text);
             domain->hosts[j] = sim_mx_create(scenario->farm, host, &domain->addresses[j]);
             sim_mx_draw_manners(domain->hosts[j]);
+            if (scenario->rate_max > 0) {
+                sim_mx_behave(domain->hosts[j]);
+            }
             sim_dns_add_mx(sim, domain->name, (uint16_t)sim_between(sim, 0, 1), host);
         }
     }
@@ -179,6 +183,10 @@ void scenario_make(struct scenario *scenario)
     scenario->listener = address_of(LISTENER);
     sim_address_add(sim, &scenario->listener);
     scenario->listener.port = 25;
+    if (sim_chance(sim, RATED_WORLDS)) {
+        scenario->rate_max = (uint32_t)sim_spread(sim, 2, 40);
+        *sim_odds(sim) = (struct sim_odds){0};
+    }
     make_vmtas(scenario);
     make_domains(scenario);
     make_configuration(scenario);

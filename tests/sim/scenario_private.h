@@ -48,8 +48,9 @@ struct scenario {
     struct sim_event trouble, restart, relief;
     uint32_t relief_of; /* which trouble ends when relief fires */
     struct address relief_address;
+    uint32_t rate_max; /* recipients a minute from a virtual MTA to a domain; 0: no limit. Then
+                          hosts are prompt and the network is clean, to time it by arrivals */
     bool at_peace, stopping;
-    uint64_t records_seen; /* d and b, by the last look at the accounting files */
     char configuration[CONFIGURATION_MAX];
 };
 
@@ -60,6 +61,17 @@ void scenario_wrong(struct scenario *scenario, const char *format, ...)
 /* ---- scenario_make.c -------------------------------------------------------------------- */
 
 void scenario_make(struct scenario *scenario);
+
+/* ---- scenario_checks.c ------------------------------------------------------------------ */
+
+/* Called by the hosts' farm for each RCPT answered. */
+void scenario_on_rcpt(void *owner, const struct sim_mx_record *record, uint32_t index);
+void scenario_check_connections(struct scenario *scenario);
+
+/* At the end, over everything that hosts and accounting files have recorded. */
+void scenario_check_all(struct scenario *scenario);
+/* The d and b in the accounting files so far. */
+uint64_t scenario_count_outcomes(struct scenario *scenario);
 
 /* ---- scenario_trouble.c ----------------------------------------------------------------- */
 

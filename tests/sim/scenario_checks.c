@@ -1,0 +1,206 @@
+/* The invariants of a world, held against what hosts, sockets and accounting files show. */
+#include <stdio.h>
+#include <string.h>
+
+#include "scenario_private.h"
+#include "sim_records.h"
+
+#define RATE_WINDOW_US (60 * SIM_SECOND)
+#define RATE_JITTER_US (2 * SIM_SECOND) /* from the decision to the host's clock */
+
+/* ---- what hosts see --------------------------------------------------------------------- */
+
+/* Whose address this is; UINT32_MAX: nobody's. */
+static uint32_t vmta_of(const struct scenario *scenario, const struct address *source)
+{
+    for (uint32_t i = 0; i < scenario->vmta_count; i++) {
+        for (uint32_t j = 0; j < scenario->vmtas[i].source_count; j++) {
+            if (address_equal_ip(&scenario->vmtas[i].sources[j], source)) {
+                return i;
+            }
+        }
+    }
+    return UINT32_MAX;
+}
+
+static bool is_of(const struct domain_plan *domain, const struct address *address)
+{
+    for (uint32_t i = 0; i < domain->host_count; i++) {
+        if (address_equal_ip(&domain->addresses[i], address)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+struct counting {
+    const struct scenario *scenario;
+    uint32_t vmta;
+    const struct domain_plan *domain;
+};
+
+static bool counts(void *owner, const struct address *from, const struct address *to)
+{
+    const struct counting *counting = owner;
+    return is_of(counting->domain, to) && vmta_of(counting->scenario, from) == counting->vmta;
+}
+
+/* max-smtp-out, counted where it is owed: at the engine's own sockets. */
+void scenario_check_connections(struct scenario *scenario)
+{
+    for (uint32_t v = 0; v < scenario->vmta_count; v++) {
+        for (uint32_t d = 0; d < scenario->domain_count; d++) {
+            struct counting counting = {scenario, v, &scenario->domains[d]};
+            uint32_t open = sim_count_connections(scenario->sim, counts, &counting);
+            if (open > scenario->vmtas[v].connections_max) {
+                scenario_wrong(scenario, "%u connections from %s to %s, at most %u are allowed",
+                               open, scenario->vmtas[v].name, scenario->domains[d].name,
+                               scenario->vmtas[v].connections_max);
+            }
+        }
+    }
+}
+
+void scenario_on_rcpt(void *owner, const struct sim_mx_record *record, uint32_t index)
+{
+    (void)index;
+    struct scenario *scenario = owner;
+    scenario_check_connections(scenario);
+    uint32_t vmta = vmta_of(scenario, &record->source);
+    char text[ADDRESS_TEXT_MAX];
+    if (vmta == UINT32_MAX) {
+        scenario_wrong(scenario, "a connection came from %s, which is no virtual MTA's",
+                       address_text(&record->source, text));
+    } else if (strcmp(record->helo, scenario->vmtas[vmta].helo) != 0) {
+        scenario_wrong(scenario, "%s said it was %s", address_text(&record->source, text),
+                       record->helo);
+    }
+}
+
+/* ---- the accounting files --------------------------------------------------------------- */
+
+static void token_of(const struct sim_record *record, char token[SIM_RECORD_FIELD_MAX])
+{
+    size_t len = strcspn(record->orig, "@");
+    memcpy(token, record->orig, len);
+    token[len] = '\0';
+}
+
+static bool is_end(const struct sim_record *record)
+{
+    return strcmp(record->type, "d") == 0 || strcmp(record->type, "b") == 0;
+}
+
+static void on_record_count(void *owner, const struct sim_record *record)
+{
+    uint64_t *count = owner;
+    *count += is_end(record) && record->orig[0] == 'm';
+}
+
+uint64_t scenario_count_outcomes(struct scenario *scenario)
+{
+    uint64_t count = 0;
+    sim_records_read(scenario->sim, ACCOUNTING, on_record_count, &count);
+    return count;
+}
+
+static void on_record(void *owner, const struct sim_record *record)
+{
+    struct scenario *scenario = owner;
+    char token[SIM_RECORD_FIELD_MAX];
+    token_of(record, token);
+    if (is_end(record)) {
+        ledger_outcome(scenario->ledger, token, record->rcpt, record->type[0]);
+        scenario->result->delivered += record->type[0] == 'd';
+        scenario->result->bounced += record->type[0] == 'b';
+    }
+}
+
+/* RFC 5321 4.3.2: the first digit decides. */
+static bool is_yes(uint16_t code)
+{
+    return code / 100 == 2;
+}
+
+/* What a liar answered is worth nothing; that it was sent something is all that is known. */
+static bool was_taken(const struct sim_mx_record *record, uint32_t rcpt)
+{
+    return record->lied || (is_yes(record->final_code) && is_yes(record->rcpts[rcpt].code));
+}
+
+static void enter_takes(struct scenario *scenario)
+{
+    const struct sim_mx_record *record = NULL;
+    while ((record = sim_farm_next(scenario->farm, record)) != NULL) {
+        char token[SIM_MX_TEXT_MAX];
+        size_t len = strcspn(record->sender, "@");
+        memcpy(token, record->sender, len);
+        token[len] = '\0';
+        for (uint32_t i = 0; i < record->rcpt_count; i++) {
+            struct ledger_take take = {
+                .token = token,
+                .rcpt = record->rcpts[i].address,
+                .group = vmta_of(scenario, &record->source),
+                .body_digest = record->body_digest,
+                .at_us = record->ended_us,
+                .reply_read = record->quit,
+                .lied = record->lied,
+            };
+            if (was_taken(record, i)) {
+                ledger_took(scenario->ledger, &take);
+            }
+        }
+    }
+}
+
+/* ---- rates ------------------------------------------------------------------------------ */
+
+/* The recipients that came in the window that begins with `from`. */
+static uint32_t count_window(const struct scenario *scenario, const struct sim_mx_record *from,
+                             const struct domain_plan *domain, uint32_t vmta)
+{
+    uint64_t end_us = from->began_us + RATE_WINDOW_US - RATE_JITTER_US;
+    uint32_t count = 0;
+    for (const struct sim_mx_record *record = from; record != NULL && record->began_us < end_us;
+         record = sim_farm_next(scenario->farm, record)) {
+        const struct address *source = &record->source;
+        for (uint32_t i = 0; i < domain->host_count; i++) {
+            bool counted = record->mx == domain->hosts[i] && vmta_of(scenario, source) == vmta;
+            count += counted ? record->rcpt_count : 0;
+        }
+    }
+    return count;
+}
+
+static void check_rates(struct scenario *scenario)
+{
+    const struct sim_mx_record *record = NULL;
+    while ((record = sim_farm_next(scenario->farm, record)) != NULL) {
+        uint32_t vmta = vmta_of(scenario, &record->source);
+        for (uint32_t d = 0; d < scenario->domain_count; d++) {
+            uint32_t count = count_window(scenario, record, &scenario->domains[d], vmta);
+            if (count > scenario->rate_max) {
+                scenario_wrong(scenario, "%u recipients in a minute from %s to %s, not %u", count,
+                               scenario->vmtas[vmta].name, scenario->domains[d].name,
+                               scenario->rate_max);
+            }
+        }
+    }
+}
+
+/* ---- all of it -------------------------------------------------------------------------- */
+
+void scenario_check_all(struct scenario *scenario)
+{
+    enter_takes(scenario);
+    if (sim_records_read(scenario->sim, ACCOUNTING, on_record, scenario) < 0) {
+        scenario_wrong(scenario, "an accounting file is no CSV with type, orig and rcpt");
+    }
+    const char *wrong = ledger_check(scenario->ledger);
+    if (wrong != NULL) {
+        scenario_wrong(scenario, "%s", wrong);
+    }
+    if (scenario->rate_max > 0) {
+        check_rates(scenario);
+    }
+}
