@@ -160,6 +160,7 @@ static void on_synced(void *owner)
     outcomes_synced(spool);
     follow_synced(spool);
     reclaim_synced(spool);
+    barriers_synced(spool);
 }
 
 static void on_room(void *owner)
@@ -178,6 +179,7 @@ static void on_lost(void *owner, uint64_t cut_place)
     keeper_lost(spool);
     reclaim_lost(spool);
     follow_lost(spool);
+    barriers_lost(spool);
     if (log_failed(spool->log)) {
         keeper_retry(spool); /* to refuse what waits */
     }
@@ -228,6 +230,7 @@ static struct spool *make(struct io *io, const struct spool_options *options)
     list_init(&spool->keyed_list);
     list_init(&spool->follow.followers);
     timer_init(&spool->gate_timer, on_gate_timer);
+    barriers_init(spool);
     spool->payload = malloc(LOG_PAYLOAD_MAX);
     spool->copy_buffer = malloc(log_record_size(LOG_PAYLOAD_MAX));
     if (spool->payload == NULL || spool->copy_buffer == NULL || make_workers(spool) != 0 ||
@@ -392,6 +395,7 @@ void spool_close(struct spool *spool)
     }
     timer_stop(io_timers(spool->io), &spool->gate_timer);
     timer_stop(io_timers(spool->io), &spool->stop_timer);
+    timer_stop(io_timers(spool->io), &spool->barrier_timer);
     reclaim_deinit(spool);
     follow_deinit(spool);
     log_close(spool->log);

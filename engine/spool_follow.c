@@ -161,12 +161,16 @@ void follow_released(struct spool *spool, uint32_t generation)
 
 /* ---- giving events ------------------------------------------------------------------------ */
 
-static void give(struct spool_follower *follower, uint64_t sequence, struct bytes event)
+/* False: it was refused, or the follower has left. */
+static bool give(struct spool_follower *follower, uint64_t sequence, struct bytes event)
 {
+    if (!follower->event(follower, sequence, event) || follower->spool == NULL) {
+        return false;
+    }
     follower->last_sequence = sequence;
     follower->given_bytes += log_record_size(event.len);
     follower->given_count++;
-    follower->event(follower, sequence, event);
+    return true;
 }
 
 static void end_batch(struct spool_follower *follower)
@@ -192,23 +196,25 @@ static void give_recent(struct spool *spool, struct spool_follower *follower)
 {
     struct follow *follow = &spool->follow;
     uint32_t given = 0;
+    bool taken = true;
     if (follower->tail_position < follow->tail_first ||
         follower->tail_position > follow->tail_end) {
         follower->tail_position = follow->tail_first;
     }
-    while (follower->tail_position < follow->tail_end && given < SPOOL_FOLLOW_BATCH) {
+    while (taken && follower->tail_position < follow->tail_end && given < SPOOL_FOLLOW_BATCH) {
         const struct tail_entry *entry = tail_at(follow, follower->tail_position);
         if (entry->sequence > follow->safe_sequence) {
             break;
         }
-        follower->tail_position += entry->size;
         if (entry->sequence > follower->last_sequence) {
             given++;
-            give(follower, entry->sequence, bytes_of((const char *)(entry + 1), entry->len));
+            taken =
+                give(follower, entry->sequence, bytes_of((const char *)(entry + 1), entry->len));
             if (!is_followed(follower)) {
                 return;
             }
         }
+        follower->tail_position += taken ? entry->size : 0;
     }
     if (given > 0) {
         end_batch(follower);
@@ -270,24 +276,50 @@ static void end_walk(struct spool *spool, struct spool_follower *follower)
     }
 }
 
-/* One batch, or until a read is needed. True: the batch is over or a read is under way. */
-static bool give_walked(struct spool *spool, struct spool_follower *follower)
+/* The next event of the walk for this sink, first the one it refused. As log_walk_next, which may
+ * not be called while that one waits: its bytes are the walk's. */
+static int next_walked(struct spool *spool, struct spool_follower *follower, uint64_t *sequence,
+                       struct bytes *event)
 {
+    if (follower->refused.len > 0) {
+        *sequence = follower->refused_sequence;
+        *event = follower->refused;
+        follower->refused.len = 0;
+        return 1;
+    }
     struct log_record record;
-    struct bytes event;
     uint64_t place;
-    uint32_t given = 0;
-    int result = 1;
-    while (given < SPOOL_FOLLOW_BATCH && (result = log_walk_next(follower->walk, 1u << LOG_OUTCOME,
-                                                                 &record, &place, &event)) == 1) {
+    int result;
+    while ((result = log_walk_next(follower->walk, 1u << LOG_OUTCOME, &record, &place, event)) ==
+           1) {
         if ((record.flags & LOG_EVENT) != 0 && record.sequence > follower->last_sequence &&
             record.sequence >= follower->extent_first && record.sequence <= follower->extent_last &&
             record.sequence <= spool->follow.safe_sequence) {
-            given++;
-            give(follower, record.sequence, event);
-            if (!is_followed(follower)) {
-                return true;
-            }
+            *sequence = record.sequence;
+            break;
+        }
+    }
+    return result;
+}
+
+/* One batch, or until a read is needed. True: the batch is over or a read is under way. */
+static bool give_walked(struct spool *spool, struct spool_follower *follower)
+{
+    uint64_t sequence;
+    struct bytes event;
+    uint32_t given = 0;
+    int result = 1;
+    bool taken = true;
+    while (taken && given < SPOOL_FOLLOW_BATCH &&
+           (result = next_walked(spool, follower, &sequence, &event)) == 1) {
+        given++;
+        taken = give(follower, sequence, event);
+        if (!is_followed(follower)) {
+            return true;
+        }
+        if (!taken) {
+            follower->refused = event;
+            follower->refused_sequence = sequence;
         }
     }
     if (result < 0) {
@@ -365,6 +397,7 @@ void spool_follow(struct spool *spool, struct spool_follower *follower, uint64_t
     follower->spool = spool;
     follower->walk = NULL;
     follower->walking = follower->wants = false;
+    follower->refused = (struct bytes){0};
     follower->last_sequence = follower->durable_sequence = from_sequence;
     follower->tail_position = 0;
     follower->lag_bytes = follower->skipped = 0;
@@ -409,11 +442,18 @@ void spool_follow_durable(struct spool_follower *follower, uint64_t sequence)
     }
 }
 
+bool spool_follow_at_end(const struct spool_follower *follower)
+{
+    assert(follower->spool != NULL);
+    return follower->last_sequence >= follower->spool->follow.safe_sequence;
+}
+
 void spool_unfollow(struct spool_follower *follower)
 {
     log_walk_destroy(follower->walk);
     follower->walk = NULL;
     follower->walking = false;
+    follower->refused = (struct bytes){0};
     follower->spool = NULL;
     list_remove(&follower->node);
 }

@@ -408,6 +408,7 @@ void spool_flush(struct spool *spool, uint32_t index)
         batch_send(worker, worker->batch);
     }
     if (is_keeper(spool, index)) {
+        barriers_place(spool);
         log_flush(spool->log);
         reclaim_consider(spool);
     }
