@@ -204,8 +204,6 @@ struct spool_follower {
     uint64_t mark_sequence, mark_bytes, mark_count, durable_bytes, durable_count;
     uint32_t generation; /* being walked */
     uint64_t extent_first, extent_last;
-    struct bytes refused; /* read from the segment, not taken; empty = none */
-    uint64_t refused_sequence;
     bool wants, walking;
     char hold_text[200];
 };

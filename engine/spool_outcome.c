@@ -413,7 +413,6 @@ void spool_flush(struct spool *spool, uint32_t index)
 {
     outcomes_hand_over(spool, index);
     if (is_keeper(spool, index)) {
-        barriers_place(spool);
         log_flush(spool->log);
         reclaim_consider(spool);
     }

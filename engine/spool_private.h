@@ -11,7 +11,6 @@
  *   spool_recover.c   what a restart finds; what footers hold
  *   spool_reclaim.c   copying forward, releasing segments
  *   spool_follow.c    sinks
- *   spool_barrier.c   who waits for stable storage
  *
  * Whose memory is whose: an upload and its chunks are their worker's, and the keeper's while a
  * letter about them is under way. A batch's bytes are written by its worker and, up to `ready`,
@@ -250,8 +249,6 @@ struct spool {
 
     struct reclaim reclaim;
     struct follow follow;
-    struct list barriers; /* waiting */
-    struct timer barrier_timer;
     bool stopping;
     struct timer stop_timer, gate_timer;
     void (*stopped)(void *owner);
@@ -333,12 +330,6 @@ struct keyed *keyed_at(const struct spool *spool, uint64_t hash, uint64_t place)
 
 /* A newer record of a key with this hash is synced. */
 bool keyed_superseded(const struct spool *spool, uint64_t hash, uint64_t place);
-
-/* spool_barrier.c */
-void barriers_init(struct spool *spool);
-void barriers_place(struct spool *spool); /* after a flush, before the log's */
-void barriers_synced(struct spool *spool);
-void barriers_lost(struct spool *spool);
 
 /* spool_recover.c */
 int recover(struct spool *spool);
