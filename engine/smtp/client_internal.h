@@ -58,7 +58,7 @@ static inline bool client_pipelines(const struct client *client)
 
 static inline bool client_chunks(const struct client *client)
 {
-    return (client->peer.capabilities & CLIENT_CAP_CHUNKING) != 0 && !client->chunking_refused;
+    return (client->peer.capabilities & CLIENT_CAP_CHUNKING) != 0;
 }
 
 /* Several bodies on the wire at once. */

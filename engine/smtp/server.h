@@ -74,9 +74,10 @@ struct server_events {
     void (*reset)(void *owner);
 };
 
+/* What is in it before it is lent does not matter. */
 struct server_workspace {
     /* private: */
-    char line[SERVER_LINE_MAX + 1]; /* and the LF */
+    _Alignas(16) char line[SERVER_LINE_MAX + 1]; /* and the LF */
     char out[SERVER_OUT_BYTES];
 };
 

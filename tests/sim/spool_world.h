@@ -42,7 +42,7 @@ void spool_world_restart(struct spool_world *world);
 
 struct spool_world_counts {
     uint64_t accepted, refused, events, finished, crashes, opens_failed, reclaimed, sync_failures,
-        damaged, read;
+        damaged, read, barriers;
 };
 struct spool_world_counts spool_world_counts(const struct spool_world *world);
 
