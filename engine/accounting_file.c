@@ -32,7 +32,8 @@
 #define FILL_BYTES     (64 * 1024) /* with more than this gathered, ask for no more */
 #define SWEEP_MS       3600000
 #define SWEEP_AGAIN_MS 1000
-#define END_MS         5000 /* the longest wait for the spool at the end */
+#define END_MS         5000 /* without progress at the end: the spool answers no more */
+#define END_POLL_MS    50
 
 static_assert(BUFFER_BYTES > ACCOUNTING_RECORD_MAX(EVENT_BYTES_MAX),
               "an empty buffer takes any event");
@@ -75,6 +76,7 @@ static void on_batch_end(struct spool_follower *follower)
 {
     struct accounting_file *file = CONTAINER_OF(follower, struct accounting_file, follower);
     file->asked = false;
+    file->end_by_ms = io_now_ms(file->io) + END_MS;
     accounting_file_advance(file);
 }
 
@@ -89,8 +91,8 @@ static void follow(struct accounting_file *file)
 
 static void ask(struct accounting_file *file)
 {
-    if (!file->asked && file->phase != PHASE_FAILED && file->next_layout == NULL &&
-        file->filling.len <= FILL_BYTES &&
+    if (!file->asked && file->phase != PHASE_FAILED && file->phase != PHASE_STARTING &&
+        file->next_layout == NULL && file->filling.len <= FILL_BYTES &&
         (!file->ending || file->end == ACCOUNTING_END_OF_JOURNAL)) {
         file->asked = true;
         spool_follow_next(&file->follower);
@@ -123,8 +125,9 @@ static void on_end_timer(struct timer *timer)
     struct accounting_file *file = CONTAINER_OF(timer, struct accounting_file, end_timer);
     if (file->phase == PHASE_ENDED) {
         file->ended(file->ended_owner, file);
-    } else if (io_busy(&file->op)) {
-        accounting_start_timer(file, &file->end_timer, END_MS); /* the kernel holds our buffer */
+    } else if (io_busy(&file->op) || io_now_ms(file->io) < file->end_by_ms) {
+        accounting_start_timer(file, &file->end_timer, END_POLL_MS);
+        accounting_file_advance(file); /* the journal may have ended without another batch */
     } else {
         finish_end(file); /* the spool does not make the position durable */
     }
@@ -149,7 +152,8 @@ void accounting_file_end(struct accounting_file *file, enum accounting_end end,
     file->end = end;
     file->ended = ended;
     file->ended_owner = owner;
-    accounting_start_timer(file, &file->end_timer, END_MS);
+    file->end_by_ms = io_now_ms(file->io) + END_MS;
+    accounting_start_timer(file, &file->end_timer, END_POLL_MS);
     accounting_file_advance(file);
 }
 
@@ -206,7 +210,6 @@ static int open_file(struct accounting_file *file)
 /* The first turn, and the first after trouble. */
 static void go_on(struct accounting_file *file)
 {
-    follow(file);
     accounting_watch_interval(file);
     if (file->phase == PHASE_BEGINNING) {
         accounting_put_position(file, PHASE_BEGINNING);
@@ -220,13 +223,11 @@ static void fail_to_open(struct accounting_file *file, int error)
                          error);
 }
 
-/* The journal is followed in any case: it keeps what a file that is not open yet will need. */
 static void on_start(struct timer *timer)
 {
     struct accounting_file *file = CONTAINER_OF(timer, struct accounting_file, start);
     file->phase = file->opened_phase;
     if (file->phase == PHASE_FAILED) {
-        follow(file);
         fail_to_open(file, -EWOULDBLOCK);
     } else {
         go_on(file);
@@ -249,6 +250,7 @@ static void on_retry(struct timer *timer)
     }
     spool_unfollow(&file->follower);
     file->following = false;
+    follow(file);
     go_on(file);
 }
 
@@ -316,6 +318,7 @@ static int open_first(struct accounting_file *file, struct error *error)
     accounting_start_timer(file, &file->sweep, more ? SWEEP_AGAIN_MS : SWEEP_MS);
     file->phase = PHASE_STARTING;
     accounting_start_timer(file, &file->start, 0);
+    follow(file); /* from here on the journal keeps what the file needs, be it open or not */
     return 0;
 }
 

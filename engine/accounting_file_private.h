@@ -60,6 +60,7 @@ struct accounting_file {
     uint64_t complained_ms; /* 0: all is well */
 
     bool ending;
+    uint64_t end_by_ms;
     enum accounting_end end;
     void (*ended)(void *owner, struct accounting_file *file);
     void *ended_owner;

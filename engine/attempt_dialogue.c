@@ -108,6 +108,28 @@ static void decide(struct attempt *attempt, struct transaction *transaction, uin
     outcome_of_rcpt(attempt->attempts->outcomes, attempt, rcpt, stage, reply, after_dot_lost);
 }
 
+/* RFC 5321 4.5.3.1.10: 452 "too many recipients" says nothing of this one: it belongs into another
+ * transaction. Without an enhanced code only the words tell it from a full mailbox. */
+static bool is_over_limit(const struct reply *reply)
+{
+    if (reply->code != 452) {
+        return false;
+    }
+    if (reply->enhanced_class != 0) {
+        return reply->enhanced_subject == 5 && reply->enhanced_detail == 3;
+    }
+    return bytes_contains_nocase(reply_text(reply), BYTES("too many"));
+}
+
+static struct reply *copy_reply(const struct reply *reply)
+{
+    struct reply *copy = malloc(sizeof *copy);
+    if (copy != NULL) {
+        *copy = *reply;
+    }
+    return copy;
+}
+
 /* The last undecided recipient keeps the message alive as long as the transaction lasts, because
  * its body may still be on its way to the peer: its answer is kept and told at the end. */
 static void on_rcpt_refused(struct client *client, void *owner, struct client_transaction *core,
@@ -116,14 +138,49 @@ static void on_rcpt_refused(struct client *client, void *owner, struct client_tr
     (void)client;
     struct attempt *attempt = owner;
     struct transaction *transaction = transaction_of(core);
-    if (transaction->undecided > 1) {
+    if (is_over_limit(reply)) {
+        transaction->over_limit[index] = true;
+        if (transaction->limit_reply == NULL) {
+            transaction->limit_reply = copy_reply(reply);
+        }
+    } else if (transaction->undecided > 1) {
         decide(attempt, transaction, index, CLIENT_STAGE_RCPT, reply, false);
+    } else {
+        /* Without memory it shares how the transaction ends. */
+        transaction->last_refusal = copy_reply(reply);
+    }
+}
+
+/* Those one too many go back, uncharged, if the peer took at least one: the next transaction gets
+ * through with others. If it took none, once more would be the same: they are deferred. */
+static void settle_over_limit(struct attempt *attempt, struct transaction *transaction,
+                              bool any_taken)
+{
+    if (transaction->limit_reply == NULL) {
         return;
     }
-    transaction->last_refusal = malloc(sizeof *reply);
-    if (transaction->last_refusal != NULL) { /* else it shares how the transaction ends */
-        *transaction->last_refusal = *reply;
+    for (uint32_t i = transaction->rcpt_count; i-- > 0;) {
+        if (!transaction->over_limit[i] || transaction->rcpts[i] == NULL) {
+            continue;
+        }
+        if (any_taken) {
+            queue_give_back(transaction->queue, transaction->rcpts[i], now_ms(attempt));
+            transaction->rcpts[i] = NULL;
+            transaction->undecided--;
+        } else {
+            decide(attempt, transaction, i, CLIENT_STAGE_RCPT, transaction->limit_reply, false);
+        }
     }
+}
+
+static bool any_accepted(const struct transaction *transaction)
+{
+    for (uint32_t i = 0; i < transaction->rcpt_count; i++) {
+        if (transaction->accepted[i] != 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void end_all(struct attempt *attempt, struct transaction *transaction,
@@ -165,6 +222,7 @@ static void on_transaction_ended(struct client *client, void *owner,
     (void)client;
     struct attempt *attempt = owner;
     struct transaction *transaction = transaction_of(core);
+    settle_over_limit(attempt, transaction, any_accepted(transaction));
     switch (end) {
     case CLIENT_END_REPLY:
     case CLIENT_END_UNSUITABLE:

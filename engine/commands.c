@@ -18,7 +18,8 @@ int commands_usage(const struct command_line *line, const char *format, ...)
     va_start(arguments, format);
     fprintf(stderr, "posthaste %s: ", command->name);
     vfprintf(stderr, format, arguments);
-    fprintf(stderr, " (usage: posthaste %s %s)\n", command->name, command->arguments);
+    fprintf(stderr, " (usage: posthaste %s%s%s)\n", command->name,
+            command->arguments[0] == '\0' ? "" : " ", command->arguments);
     va_end(arguments);
     return EXIT_USAGE;
 }

@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#define COMMANDS_CONFIG_DEFAULT "/etc/posthaste/posthaste.conf"
+#define COMMANDS_CONFIG_DEFAULT POSTHASTE_CONFIG_DIR "/posthaste.conf"
 
 enum exit_code {
     EXIT_OK = 0,

@@ -33,7 +33,7 @@ static void complain(struct bytes name, const char *before, const char *behind)
 
 /* ---- tables ---- */
 
-enum cell { CELL_NAME, CELL_COUNT, CELL_KBYTES, CELL_STATE, CELL_ERROR };
+enum cell { CELL_NAME, CELL_COUNT, CELL_SIZE, CELL_STATE, CELL_ERROR };
 
 struct cell_column {
     const char *header, *member;
@@ -44,7 +44,7 @@ static const struct cell_column queue_columns[] = {
     {"queue", "name", CELL_NAME},
     {"recipients", "rcpts", CELL_COUNT},
     {"ready", "ready", CELL_COUNT},
-    {"size", "kbytes", CELL_KBYTES},
+    {"size", "bytes", CELL_SIZE},
     {"conn", "connections", CELL_COUNT},
     {"delivered", "delivered", CELL_COUNT},
     {"deferred", "deferred", CELL_COUNT},
@@ -96,8 +96,8 @@ static void put_cell(struct buffer *out, const struct cell_column *column, const
     case CELL_COUNT:
         text_put_count(out, number(row, column->member));
         break;
-    case CELL_KBYTES:
-        text_put_size(out, number(row, column->member) * 1024);
+    case CELL_SIZE:
+        text_put_size(out, number(row, column->member));
         break;
     case CELL_STATE:
         put_state(out, row);
@@ -117,7 +117,7 @@ static size_t make_columns(const struct cell_column *cells, const struct json *r
     for (; cells[count].header != NULL; count++) {
         enum cell cell = cells[count].cell;
         columns[count] = (struct text_column){.header = cells[count].header,
-                                              .right = cell == CELL_COUNT || cell == CELL_KBYTES};
+                                              .right = cell == CELL_COUNT || cell == CELL_SIZE};
         text_column_fit(&columns[count], bytes_from_string(cells[count].header));
         for (size_t i = 0; i < json_count(rows); i++) {
             buffer_init(&out, memory, sizeof memory);
@@ -196,7 +196,7 @@ static const struct cell_column *sum_columns(bool by_domain)
 #define SUM_COLUMNS(key)                                                                           \
     {                                                                                              \
         {key, "name", CELL_NAME}, {"recipients", "rcpts", CELL_COUNT},                             \
-            {"ready", "ready", CELL_COUNT}, {"size", "kbytes", CELL_KBYTES},                       \
+            {"ready", "ready", CELL_COUNT}, {"size", "bytes", CELL_SIZE},                          \
             {"conn", "connections", CELL_COUNT}, {"delivered", "delivered", CELL_COUNT},           \
             {"deferred", "deferred", CELL_COUNT}, {"bounced", "bounced", CELL_COUNT},              \
         {                                                                                          \

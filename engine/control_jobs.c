@@ -205,6 +205,7 @@ static void put_row(struct json_writer *writer, const struct control_row *row, b
     json_put_string(writer, "name", bytes_from_string(row->name));
     json_put_u64(writer, "rcpts", row->rcpts);
     json_put_u64(writer, "ready", row->ready);
+    json_put_u64(writer, "bytes", row->bytes);
     json_put_u64(writer, "kbytes", row->bytes / 1024);
     json_put_u64(writer, "connections", row->connections);
     json_put_u64(writer, "delivered", row->delivered);

@@ -17,6 +17,7 @@
 #include "io/io.h"
 #include "policy/config.h"
 #include "schedule.h"
+#include "source_check.h"
 #include "spool.h"
 #include "vmta/limits.h"
 #include "vmta/registry.h"
@@ -120,8 +121,19 @@ struct engine *engine_create(const struct engine_options *options, struct error 
 
 /* ---- start ---- */
 
+static void on_missing_source(void *owner, const struct source_problem *problem)
+{
+    struct error *error = owner;
+    if (error->code == 0) {
+        error_set(error, EX_CONFIG_, "%s:%u: %s", problem->file, problem->line, problem->text);
+    }
+}
+
 int engine_open_spool(struct engine *engine, struct error *error)
 {
+    if (source_check(keeper(engine)->io, engine->config, on_missing_source, error) > 0) {
+        return -1;
+    }
     const struct global_settings *global = config_global(engine->config);
     size_t count;
     const struct config_spool *spools = config_spools(engine->config, &count);
@@ -350,6 +362,10 @@ int engine_reload(struct engine *engine, struct error *error)
         return error_set(error, 75, "busy: another reload or a stop is under way, try again");
     }
     struct config *config = engine->options.load(engine->options.owner, error);
+    if (config != NULL && source_check(keeper(engine)->io, config, on_missing_source, error) > 0) {
+        config_free(config);
+        config = NULL;
+    }
     if (config == NULL) {
         LOG_ERROR("reload refused, the old configuration stays in force: %s", error->text);
         return -1;

@@ -86,8 +86,8 @@ static int print_family(FILE *out, const char *word)
     size_t len = strlen(word);
     for (const struct command *command = commands_table; command->name != NULL; command++) {
         if (strncmp(command->name, word, len) == 0 && command->name[len] == ' ') {
-            fprintf(out, "%s%s %s\n", count++ == 0 ? "usage: posthaste " : "       posthaste ",
-                    command->name, command->arguments);
+            fprintf(out, "%s%s%s%s\n", count++ == 0 ? "usage: posthaste " : "       posthaste ",
+                    command->name, command->arguments[0] == '\0' ? "" : " ", command->arguments);
         }
     }
     return count;

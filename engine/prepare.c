@@ -58,13 +58,15 @@ static bool take_arrays(struct transaction *transaction, uint32_t count)
     if (count <= PREPARE_RCPTS_INLINE) {
         transaction->rcpts = transaction->rcpts_inline;
         transaction->accepted = transaction->accepted_inline;
+        transaction->over_limit = transaction->over_limit_inline;
         return true;
     }
-    transaction->rcpts = malloc(count * (sizeof *transaction->rcpts + 1));
+    transaction->rcpts = calloc(count, sizeof *transaction->rcpts + 2);
     if (transaction->rcpts == NULL) {
         return false;
     }
     transaction->accepted = (uint8_t *)(transaction->rcpts + count);
+    transaction->over_limit = (bool *)(transaction->accepted + count);
     return true;
 }
 
@@ -163,6 +165,7 @@ static void destroy(struct transaction *transaction)
     struct preparer *preparer = transaction->preparer;
     release_memory(transaction);
     free(transaction->last_refusal);
+    free(transaction->limit_reply);
     if (transaction->rcpts != transaction->rcpts_inline) {
         free(transaction->rcpts);
     }

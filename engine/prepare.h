@@ -48,9 +48,12 @@ struct transaction {
     uint32_t raw_len;
     bool line_start; /* the next body byte begins a line: for stuffing */
     struct rcpt **rcpts;
-    uint8_t *accepted;
+    uint8_t *accepted;         /* the client core's notes */
+    bool *over_limit;          /* refused as one too many for this transaction */
+    struct reply *limit_reply; /* how; NULL: none was */
     struct rcpt *rcpts_inline[PREPARE_RCPTS_INLINE];
     uint8_t accepted_inline[PREPARE_RCPTS_INLINE];
+    bool over_limit_inline[PREPARE_RCPTS_INLINE];
 };
 
 struct preparer_options {

@@ -311,8 +311,13 @@ bool reception_blocked(const struct reception *reception)
 static uint32_t message_flags(const struct reception *reception, bool source_hidden)
 {
     const struct body *body = &reception->body;
-    bool utf8 = reception->sender_utf8 || reception->rcpt_utf8 || body->header.non_ascii;
-    return (body->eight_bit ? MESSAGE_EIGHT_BIT : 0u) | (utf8 ? MESSAGE_SMTPUTF8 : 0u) |
+    const struct header_filter *header = &body->header;
+    /* A header in some other 8-bit code is nothing that SMTPUTF8 is for: asking for it would only
+     * lose the message where it is not offered. */
+    bool eight_bit = body->eight_bit || header->not_utf8;
+    bool utf8 =
+        reception->sender_utf8 || reception->rcpt_utf8 || (header->non_ascii && !header->not_utf8);
+    return (eight_bit ? MESSAGE_EIGHT_BIT : 0u) | (utf8 ? MESSAGE_SMTPUTF8 : 0u) |
            (body->dot_lines ? MESSAGE_DOT_LINES : 0u) |
            (source_hidden ? MESSAGE_SOURCE_HIDDEN : 0u);
 }

@@ -425,10 +425,12 @@ static struct queue *first_suiting(struct site *site, const struct attempt *atte
     return NULL;
 }
 
-static uint32_t rcpts_per_transaction(const struct site *site)
+static uint32_t rcpts_per_transaction(const struct attempt *attempt)
 {
-    uint64_t max = site->settings->max_rcpt_per_message;
-    return max == 0 || max > SCHEDULE_RCPTS_MAX ? SCHEDULE_RCPTS_MAX : (uint32_t)max;
+    uint64_t max = attempt->site->settings->max_rcpt_per_message;
+    uint32_t peer_max = attempt->client.peer.rcpt_max; /* LIMITS RCPTMAX (RFC 9422) */
+    uint32_t count = max == 0 || max > SCHEDULE_RCPTS_MAX ? SCHEDULE_RCPTS_MAX : (uint32_t)max;
+    return peer_max != 0 && peer_max < count ? peer_max : count;
 }
 
 struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *attempt)
@@ -442,7 +444,7 @@ struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *a
     if (queue == NULL || !queue_sendable(queue, now)) {
         return NULL;
     }
-    uint32_t count = queue_take(queue, rcpts_per_transaction(site), scheduler->taken);
+    uint32_t count = queue_take(queue, rcpts_per_transaction(attempt), scheduler->taken);
     list_remove(&queue->sendable_node);
     if (queue_sendable(queue, now)) {
         list_push_back(&site->sendable, &queue->sendable_node);

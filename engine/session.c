@@ -97,6 +97,11 @@ void sessions_destroy(struct sessions *sessions)
     assert(list_empty(&sessions->open));
     assert(sessions->reception_count == 0);
     timer_stop(io_timers(sessions->options.io), &sessions->turn);
+    while (sessions->idle_workspaces != NULL) {
+        struct idle_workspace *idle = sessions->idle_workspaces;
+        sessions->idle_workspaces = idle->next;
+        slab_give(sessions->workspaces, idle);
+    }
     receptions_deinit(&sessions->receptions);
     slab_destroy(sessions->pool);
     slab_destroy(sessions->workspaces);
@@ -161,6 +166,32 @@ void sessions_accept(struct sessions *sessions, int fd, struct session_door *doo
     session_start(session);
 }
 
+void session_take_workspace(struct session *session)
+{
+    struct sessions *home = session->home;
+    struct idle_workspace *idle = home->idle_workspaces;
+    if (session->server.workspace != NULL) {
+        return;
+    }
+    if (idle != NULL) {
+        home->idle_workspaces = idle->next;
+        session->server.workspace = (struct server_workspace *)(void *)idle;
+        return;
+    }
+    session->server.workspace = slab_take(home->workspaces);
+    assert(session->server.workspace != NULL); /* as many as there are sessions */
+}
+
+void session_give_workspace(struct session *session)
+{
+    struct idle_workspace *idle = (struct idle_workspace *)(void *)session->server.workspace;
+    if (idle != NULL) {
+        idle->next = session->home->idle_workspaces;
+        session->home->idle_workspaces = idle;
+        session->server.workspace = NULL;
+    }
+}
+
 static void tell_hooks(struct sessions *sessions)
 {
     struct list_node *node = list_first(&sessions->hooks);
@@ -181,7 +212,7 @@ void session_ended(struct session *session)
     list_remove(&session->node);
     home->status.open--;
     session_door_close(session->door);
-    slab_give(home->workspaces, session->server.workspace);
+    session_give_workspace(session);
     slab_give(home->pool, session);
     if (home->stopping) {
         turn_soon(home);

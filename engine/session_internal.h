@@ -27,9 +27,16 @@ struct session_door {
     char *host_name;
 };
 
+/* Workspaces nobody uses, linked through themselves: taking one from the slab would clear its
+ * 8 KiB at every command. */
+struct idle_workspace {
+    struct idle_workspace *next;
+};
+
 struct sessions {
     struct sessions_options options;
     struct slab *pool, *workspaces, *rests;
+    struct idle_workspace *idle_workspaces;
     struct receptions receptions;
     struct list open;  /* sessions */
     struct list hooks; /* struct sessions_ended_hook */
@@ -95,6 +102,10 @@ void session_close(struct session *session, bool abort);
 void session_ready(struct session *session);
 
 /* ---- session.c ---- */
+
+/* Gives the session a workspace if it has none, and takes it back. */
+void session_take_workspace(struct session *session);
+void session_give_workspace(struct session *session);
 
 /* The descriptor is closed, no operation is out: frees it. */
 void session_ended(struct session *session);

@@ -44,18 +44,7 @@ void session_ready(struct session *session)
         .draining = home->draining,
     };
     session->server.settings = &home->settings;
-    if (session->server.workspace == NULL) {
-        session->server.workspace = slab_take(home->workspaces);
-        assert(session->server.workspace != NULL); /* as many as there are sessions */
-    }
-}
-
-static void give_workspace_back(struct session *session)
-{
-    if (session->server.workspace != NULL && !smtp_server_needs_workspace(&session->server)) {
-        slab_give(session->home->workspaces, session->server.workspace);
-        session->server.workspace = NULL;
-    }
+    session_take_workspace(session);
 }
 
 static bool may_feed(const struct session *session)
@@ -343,7 +332,9 @@ void session_pump(struct session *session)
     if (may_receive(session)) {
         io_recv(session->home->options.io, &session->recv_op, session->fd);
     }
-    give_workspace_back(session);
+    if (!smtp_server_needs_workspace(&session->server)) {
+        session_give_workspace(session);
+    }
     if (session->stage != SESSION_ARRIVED) {
         set_timer(session);
     }

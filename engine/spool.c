@@ -158,6 +158,7 @@ static void on_synced(void *owner)
     spool->synced_seen = log_synced(spool->log);
     keeper_commits_synced(spool);
     outcomes_synced(spool);
+    barriers_synced(spool);
     follow_synced(spool);
     reclaim_synced(spool);
 }
@@ -166,6 +167,7 @@ static void on_room(void *owner)
 {
     struct spool *spool = owner;
     outcomes_retry(spool);
+    barriers_arm(spool);
     keeper_retry(spool);
     reclaim_room(spool);
     log_flush(spool->log);
@@ -175,6 +177,7 @@ static void on_lost(void *owner, uint64_t cut_place)
 {
     struct spool *spool = owner;
     outcomes_lost(spool, cut_place);
+    barriers_lost(spool);
     keeper_lost(spool);
     reclaim_lost(spool);
     follow_lost(spool);
@@ -227,6 +230,7 @@ static struct spool *make(struct io *io, const struct spool_options *options)
     list_init(&spool->batches);
     list_init(&spool->keyed_list);
     list_init(&spool->follow.followers);
+    barrier_init(spool);
     timer_init(&spool->gate_timer, on_gate_timer);
     spool->payload = malloc(LOG_PAYLOAD_MAX);
     spool->copy_buffer = malloc(log_record_size(LOG_PAYLOAD_MAX));
@@ -392,6 +396,7 @@ void spool_close(struct spool *spool)
     }
     timer_stop(io_timers(spool->io), &spool->gate_timer);
     timer_stop(io_timers(spool->io), &spool->stop_timer);
+    barrier_deinit(spool);
     reclaim_deinit(spool);
     follow_deinit(spool);
     log_close(spool->log);

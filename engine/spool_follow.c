@@ -161,12 +161,16 @@ void follow_released(struct spool *spool, uint32_t generation)
 
 /* ---- giving events ------------------------------------------------------------------------ */
 
-static void give(struct spool_follower *follower, uint64_t sequence, struct bytes event)
+/* False: not taken, it has to come again. */
+static bool give(struct spool_follower *follower, uint64_t sequence, struct bytes event)
 {
+    if (!follower->event(follower, sequence, event)) {
+        return false;
+    }
     follower->last_sequence = sequence;
     follower->given_bytes += log_record_size(event.len);
     follower->given_count++;
-    follower->event(follower, sequence, event);
+    return true;
 }
 
 static void end_batch(struct spool_follower *follower)
@@ -192,23 +196,25 @@ static void give_recent(struct spool *spool, struct spool_follower *follower)
 {
     struct follow *follow = &spool->follow;
     uint32_t given = 0;
+    bool taken = true;
     if (follower->tail_position < follow->tail_first ||
         follower->tail_position > follow->tail_end) {
         follower->tail_position = follow->tail_first;
     }
-    while (follower->tail_position < follow->tail_end && given < SPOOL_FOLLOW_BATCH) {
+    while (taken && follower->tail_position < follow->tail_end && given < SPOOL_FOLLOW_BATCH) {
         const struct tail_entry *entry = tail_at(follow, follower->tail_position);
         if (entry->sequence > follow->safe_sequence) {
             break;
         }
-        follower->tail_position += entry->size;
         if (entry->sequence > follower->last_sequence) {
             given++;
-            give(follower, entry->sequence, bytes_of((const char *)(entry + 1), entry->len));
+            taken =
+                give(follower, entry->sequence, bytes_of((const char *)(entry + 1), entry->len));
             if (!is_followed(follower)) {
                 return;
             }
         }
+        follower->tail_position += taken ? entry->size : 0;
     }
     if (given > 0) {
         end_batch(follower);
@@ -270,6 +276,15 @@ static void end_walk(struct spool *spool, struct spool_follower *follower)
     }
 }
 
+static bool is_for(const struct spool *spool, const struct spool_follower *follower,
+                   const struct log_record *record)
+{
+    return (record->flags & LOG_EVENT) != 0 && record->sequence > follower->last_sequence &&
+           record->sequence >= follower->extent_first &&
+           record->sequence <= follower->extent_last &&
+           record->sequence <= spool->follow.safe_sequence;
+}
+
 /* One batch, or until a read is needed. True: the batch is over or a read is under way. */
 static bool give_walked(struct spool *spool, struct spool_follower *follower)
 {
@@ -277,18 +292,21 @@ static bool give_walked(struct spool *spool, struct spool_follower *follower)
     struct bytes event;
     uint64_t place;
     uint32_t given = 0;
+    bool taken = true;
     int result = 1;
-    while (given < SPOOL_FOLLOW_BATCH && (result = log_walk_next(follower->walk, 1u << LOG_OUTCOME,
-                                                                 &record, &place, &event)) == 1) {
-        if ((record.flags & LOG_EVENT) != 0 && record.sequence > follower->last_sequence &&
-            record.sequence >= follower->extent_first && record.sequence <= follower->extent_last &&
-            record.sequence <= spool->follow.safe_sequence) {
+    while (taken && given < SPOOL_FOLLOW_BATCH &&
+           (result = log_walk_next(follower->walk, 1u << LOG_OUTCOME, &record, &place, &event)) ==
+               1) {
+        if (is_for(spool, follower, &record)) {
             given++;
-            give(follower, record.sequence, event);
+            taken = give(follower, record.sequence, event);
             if (!is_followed(follower)) {
                 return true;
             }
         }
+    }
+    if (!taken) {
+        log_walk_put_back(follower->walk);
     }
     if (result < 0) {
         end_walk(spool, follower);
@@ -407,6 +425,11 @@ void spool_follow_durable(struct spool_follower *follower, uint64_t sequence)
         follower->mark_bytes = follower->mark_count = follower->mark_sequence = 0;
         follower->durable_bytes = follower->durable_count = 0;
     }
+}
+
+bool spool_follow_at_end(const struct spool_follower *follower)
+{
+    return follower->last_sequence >= follower->spool->follow.safe_sequence;
 }
 
 void spool_unfollow(struct spool_follower *follower)

@@ -401,12 +401,17 @@ bool spool_outcomes_stalled(const struct spool *spool, uint32_t index)
     return io_now_ms(worker->io) - worker->stalled_since_ms > SPOOL_UNWRITTEN_MS;
 }
 
-void spool_flush(struct spool *spool, uint32_t index)
+void outcomes_hand_over(struct spool *spool, uint32_t index)
 {
     struct spool_worker *worker = &spool->workers[index];
     if (worker->batch != NULL) {
         batch_send(worker, worker->batch);
     }
+}
+
+void spool_flush(struct spool *spool, uint32_t index)
+{
+    outcomes_hand_over(spool, index);
     if (is_keeper(spool, index)) {
         log_flush(spool->log);
         reclaim_consider(spool);

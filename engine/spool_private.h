@@ -4,6 +4,7 @@
  *   spool_upload.c    a message comes in: the worker's side
  *   spool_keeper.c    chunks and commits become records: the keeper's side
  *   spool_outcome.c   outcomes and states, in batches
+ *   spool_barrier.c   waiting until what was handed over is safe
  *   spool_state.c     small named states
  *   spool_body.c      where the chunks of a body lie
  *   spool_read.c      bodies, from any worker
@@ -236,6 +237,8 @@ struct spool {
     struct list waiting; /* letters of chunks and commits that found no room */
     struct list batches; /* outcome batches with items not yet synced */
     bool batches_blocked;
+    struct list barriers;
+    struct timer barrier_timer;
     uint64_t synced_seen;         /* log_synced at the last callback */
     struct body_list *spare_body; /* so that a message of one chunk allocates nothing */
     char *payload;                /* LOG_PAYLOAD_MAX: a commit record being made */
@@ -298,6 +301,16 @@ void outcomes_lost(struct spool *spool, uint64_t cut_place);
 /* Room for one item with `bytes` behind it, zeroed but for its size. */
 struct outcome_item *outcome_item_take(struct spool_worker *worker, size_t bytes);
 bool outcomes_settled(const struct spool *spool);
+/* What is new in the worker's batch goes to the keeper. */
+void outcomes_hand_over(struct spool *spool, uint32_t worker);
+
+/* spool_barrier.c */
+void barrier_init(struct spool *spool);
+void barrier_deinit(struct spool *spool);
+/* Positions for those that have none, if all that was handed over is appended by now. */
+void barriers_arm(struct spool *spool);
+void barriers_synced(struct spool *spool);
+void barriers_lost(struct spool *spool);
 
 /* spool_state.c */
 /* Appends one value; as log_append. */

@@ -1,6 +1,7 @@
 /* From blocks to tables, names and indices. */
 #include <assert.h>
 
+#include "base/idna.h"
 #include "policy/load.h"
 
 static const size_t row_sizes[SCOPE_COUNT] = {
@@ -249,6 +250,9 @@ static void build_block(struct loader *loader, struct block *block)
         build_vmta(loader, block);
     } else if (block->scope == SCOPE_POOL) {
         build_pool(config, block);
+        if (config->pools.count > CONFIG_VMTAS_MAX) {
+            report_error(loader->report, &block->place, "too many pools (%d)", CONFIG_VMTAS_MAX);
+        }
     } else if (block->scope == SCOPE_LISTENER) {
         build_listener(config, block);
     } else if (block->scope == SCOPE_SPOOL) {
@@ -270,6 +274,26 @@ struct domain_target {
     uint32_t scope_id;
 };
 
+/* IDN names are kept as A-labels, so that either form of a domain finds them. */
+static bool to_a_labels(struct loader *loader, struct domain_pattern *pattern)
+{
+    char memory[IDNA_DOMAIN_MAX + 1];
+    struct buffer ascii;
+    bool is_ascii = true;
+    for (size_t i = 0; i < pattern->name.len; i++) {
+        is_ascii &= (unsigned char)pattern->name.data[i] < 0x80;
+    }
+    if (is_ascii) {
+        return true;
+    }
+    buffer_init(&ascii, memory, sizeof(memory));
+    if (!idna_to_ascii(pattern->name, &ascii)) {
+        return false;
+    }
+    pattern->name = arena_copy(loader->config->arena, buffer_bytes(&ascii));
+    return pattern->name.data != NULL;
+}
+
 static void on_pattern(struct loader *loader, struct bytes text, bool by_macro, void *to)
 {
     const struct domain_target *target = to;
@@ -279,6 +303,12 @@ static void on_pattern(struct loader *loader, struct bytes text, bool by_macro, 
         report_error(loader->report, &target->block->place,
                      "<domain %.*s>: write a domain: example.com, *.example.com, "
                      "[*.]example.com, [10/8], local or *",
+                     (int)(text.len > 100 ? 100 : text.len), text.data);
+        return;
+    }
+    if (!to_a_labels(loader, &pattern)) {
+        report_error(loader->report, &target->block->place,
+                     "<domain %.*s>: no valid internationalised domain name (IDNA2008)",
                      (int)(text.len > 100 ? 100 : text.len), text.data);
         return;
     }

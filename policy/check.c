@@ -28,6 +28,21 @@ static bool accepts_reference(const struct config *config, const char *accepts, 
     return false;
 }
 
+/* "<virtual-mta> or <virtual-mta-pool>" from the row's text; other words are left out. */
+static void describe_kinds(const char *accepts, struct buffer *out)
+{
+    struct bytes text = bytes_from_string(accepts);
+    for (size_t offset = 0; offset < text.len;) {
+        ptrdiff_t blank = bytes_find(text, ' ', offset);
+        size_t end = blank < 0 ? text.len : (size_t)blank;
+        if (text.data[offset] == '<') {
+            buffer_put_string(out, out->len > 0 ? " or " : "");
+            buffer_put_bytes(out, bytes_slice(text, offset, end));
+        }
+        offset = end + 1;
+    }
+}
+
 static void check_reference(struct loader *loader, const struct setting *setting, struct bytes name)
 {
     const struct directive *directive = setting->directive;
@@ -35,8 +50,12 @@ static void check_reference(struct loader *loader, const struct setting *setting
         accepts_reference(loader->config, directive->accepts, name)) {
         return;
     }
-    report_error(loader->report, &setting->place, "%s: there is no %s named '%.*s'",
-                 directive->name, directive->accepts, BYTES_FMT(name));
+    char memory[ERROR_TEXT_MAX / 4];
+    struct buffer kinds;
+    buffer_init(&kinds, memory, sizeof(memory));
+    describe_kinds(directive->accepts, &kinds);
+    report_error(loader->report, &setting->place, "%s: there is no %.*s named '%.*s'",
+                 directive->name, BYTES_FMT(buffer_bytes(&kinds)), BYTES_FMT(name));
 }
 
 /* A pattern list is defined before the source that names it. */

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "base/idna.h"
 #include "policy/config_private.h"
 
 /* IPv4 or IPv6 in brackets: RFC 5321 4.1.3. */
@@ -79,15 +80,29 @@ static void finish_domain(const struct config *config, void *settings_of, void *
     }
 }
 
+/* A domain in UTF-8 becomes its A-labels, in `ascii`; one that has none stays as it is. */
+static struct bytes canonical(struct bytes domain, struct buffer *ascii)
+{
+    bool is_ascii = true;
+    if (domain.len > 1 && domain.data[domain.len - 1] == '.') {
+        domain.len--;
+    }
+    for (size_t i = 0; i < domain.len && is_ascii; i++) {
+        is_ascii = (unsigned char)domain.data[i] < 0x80;
+    }
+    return !is_ascii && idna_to_ascii(domain, ascii) ? buffer_bytes(ascii) : domain;
+}
+
 const struct resolved *domain_resolve(const struct config *config, const struct config_vmta *vmta,
                                       struct bytes domain)
 {
     static const struct resolver resolver = {.scope = SCOPE_DOMAIN, .finish = finish_domain};
     struct matches matches;
+    char memory[IDNA_DOMAIN_MAX + 1];
+    struct buffer ascii;
+    buffer_init(&ascii, memory, sizeof(memory));
+    domain = canonical(domain, &ascii);
     matches.count = 0;
-    if (domain.len > 1 && domain.data[domain.len - 1] == '.') {
-        domain.len--;
-    }
     add_scope(&matches, config, 0, domain);
     if (vmta != NULL && vmta->pool != NULL) {
         add_scope(&matches, config, vmta->pool->scope_id, domain);

@@ -9,10 +9,10 @@
 
 #include "policy/config.h"
 
-/* `domain` is a name (case and a final dot do not matter), an address literal `[…]` or a reserved
- * name `{…}`; NULL for `vmta` means {default}. Never NULL; equal matching sets give the same
- * pointer, so pointers may be compared. Lives as long as `config`. Any thread: there is a mutex
- * inside, so ask once per queue and configuration and keep the answer. */
+/* `domain` is a name (case, a final dot, U-labels or A-labels do not matter), an address literal
+ * `[…]` or a reserved name `{…}`; NULL for `vmta` means {default}. Never NULL; equal matching sets
+ * give the same pointer, so pointers may be compared. Lives as long as `config`. Any thread: there
+ * is a mutex inside, so ask once per queue and configuration and keep the answer. */
 const struct domain_settings *config_domain(const struct config *config,
                                             const struct config_vmta *vmta, struct bytes domain);
 

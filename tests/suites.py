@@ -35,10 +35,15 @@ SUITES = [
     ("build-gcc", setup("build", "--buildtype=debugoptimized")),
     ("build-clang", setup("build-clang", compiler="clang")),
     ("build-sanitized", setup("build-asan", *SANITIZE)),
+    ("clang-tidy", "python3 tests/tidy/clang_tidy.py build-clang"),
     ("unit", meson_tests("build", "unit", "kernel")),
     ("unit-sanitized", meson_tests("build-asan", "unit", "kernel")),
     ("simulator", meson_tests("build", "sim")),
     ("simulator-sanitized", meson_tests("build-asan", "sim")),
+    ("fuzz", setup("build-fuzz", "-Dfuzz=true", compiler="clang").replace(
+        "ninja -C build-fuzz", f"ninja -C build-fuzz $(ninja -C build-fuzz -t targets all | "
+        "grep -o '^tests/fuzz/fuzz_[a-z_]*:' | tr -d :)") +
+     " && python3 tests/fuzz/smoke.py build-fuzz 10"),
     ("peers", meson_tests("build", "peers")),
 ]
 

@@ -35,6 +35,16 @@ bool bytes_starts_with_nocase(struct bytes b, struct bytes prefix)
     return b.len >= prefix.len && equal_nocase(b.data, prefix.data, prefix.len);
 }
 
+bool bytes_contains_nocase(struct bytes b, struct bytes part)
+{
+    for (size_t from = 0; from + part.len <= b.len; from++) {
+        if (bytes_equal_nocase(bytes_slice(b, from, from + part.len), part)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool bytes_ends_with_nocase(struct bytes b, struct bytes suffix)
 {
     return b.len >= suffix.len &&

@@ -48,6 +48,7 @@ static inline bool bytes_equal(struct bytes a, struct bytes b)
 bool bytes_equal_nocase(struct bytes a, struct bytes b);
 bool bytes_starts_with(struct bytes b, struct bytes prefix);
 bool bytes_starts_with_nocase(struct bytes b, struct bytes prefix);
+bool bytes_contains_nocase(struct bytes b, struct bytes part);
 bool bytes_ends_with_nocase(struct bytes b, struct bytes suffix);
 
 /* Place of the first `c` at or after `from`, or -1. */

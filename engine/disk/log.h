@@ -228,6 +228,9 @@ int log_walk_records(struct log_walk *walk, uint32_t generation, uint32_t from_o
 int log_walk_next(struct log_walk *walk, uint32_t payload_types, struct log_record *record,
                   uint64_t *place, struct bytes *detail);
 
+/* The record that log_walk_next gave last comes once more. */
+void log_walk_put_back(struct log_walk *walk);
+
 /* Reads one whole record: `data` must hold log_record_size(len). done(0), or -errno, -EBADMSG:
  * damaged. The segment must not be released meanwhile. */
 struct log_read {

@@ -292,17 +292,33 @@ static struct log *allocate(struct io *io, const struct log_options *options)
     return log;
 }
 
-static int open_directory(struct log *log, struct error *error)
+/* With its name on disk too. A parent that may not be read is the operator's, and older. */
+static int create_directory(struct log *log, struct error *error)
 {
     int result = io_directory_create(log->io, log->directory);
     if (result < 0) {
         return refuse(log, error, result, "cannot create it");
     }
+    char parent[LOG_PATH_MAX];
+    snprintf(parent, sizeof parent, "%s", log->directory);
+    char *slash = strrchr(parent, '/');
+    if (slash != NULL) {
+        slash[slash == parent ? 1 : 0] = '\0';
+        io_directory_sync(log->io, parent);
+    }
+    return 0;
+}
+
+static int open_directory(struct log *log, struct error *error)
+{
+    if (create_directory(log, error) != 0) {
+        return -1;
+    }
     if (check_owner(log, error) != 0 || take_lock(log, error) != 0) {
         return -1;
     }
     struct opening opening = {.log = log, .error = error};
-    result = io_directory_walk(log->io, log->directory, on_name, &opening);
+    int result = io_directory_walk(log->io, log->directory, on_name, &opening);
     if (result != 0) {
         return result == -1 ? -1 : refuse(log, error, result, "cannot read it");
     }

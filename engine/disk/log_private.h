@@ -76,7 +76,14 @@ struct log_write {
     bool finished;
 };
 
-enum log_seal_state { SEAL_NONE, SEAL_DRAIN, SEAL_FOOTER, SEAL_TRAILER, SEAL_SYNC };
+enum log_seal_state {
+    SEAL_NONE,
+    SEAL_DRAIN,
+    SEAL_FOOTER,
+    SEAL_SYNC_FOOTER,
+    SEAL_TRAILER,
+    SEAL_SYNC_TRAILER,
+};
 
 /* Builds a footer piece by piece. */
 struct log_footer {
@@ -132,7 +139,7 @@ struct log {
     /* Sync and seal. */
     struct io_op sync_op;
     uint64_t sync_target;
-    bool sync_seals;
+    enum log_seal_state sync_for; /* what the sync under way is the end of */
     enum log_seal_state seal_state;
     struct log_footer footer;
     struct io_op seal_op;

@@ -303,9 +303,14 @@ static int seal_blocking(struct log *log, struct log_segment *segment)
         }
         offset += len;
     }
+    /* Who finds the trailer relies on what is before it, also on records a kill left unsynced. */
+    int64_t result = io_file_sync(log->io, segment->fd);
+    if (result < 0) {
+        return (int)result;
+    }
     log_footer_trailer(log, &footer, segment->records_end, log->piece);
-    int64_t result = io_file_write_at(log->io, segment->fd, log->piece, LOG_TRAILER_BYTES,
-                                      segment->bytes - LOG_TRAILER_BYTES);
+    result = io_file_write_at(log->io, segment->fd, log->piece, LOG_TRAILER_BYTES,
+                              segment->bytes - LOG_TRAILER_BYTES);
     result = result < 0 ? result : io_file_sync(log->io, segment->fd);
     if (result == 0) {
         segment->sealed = true;

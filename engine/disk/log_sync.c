@@ -3,11 +3,12 @@
  * One fdatasync at most is under way. When it ends the next begins at once if somebody waits for
  * what has been written meanwhile: the slower the disk, the more share one sync.
  *
- * Sealing: SEAL_DRAIN   what is staged for the old segment is being written
- *          SEAL_FOOTER  footer pieces are written, one at a time
- *          SEAL_TRAILER the trailer is written
- *          SEAL_SYNC    one sync makes all of it durable; only then is the next segment synced,
- *                       and so nothing in it is answered before
+ * Sealing: SEAL_DRAIN         what is staged for the old segment is being written
+ *          SEAL_FOOTER        footer pieces are written, one at a time
+ *          SEAL_SYNC_FOOTER   records and footer become durable
+ *          SEAL_TRAILER       the trailer is written: who finds it may rely on all before it
+ *          SEAL_SYNC_TRAILER  the trailer becomes durable; only then is the next segment synced,
+ *                             and so nothing in it is answered before
  * Syncs for those who wait in the old segment go on between the footer's writes.
  *
  * After a failed write or sync the kernel may have dropped the dirty pages and a second sync
@@ -42,7 +43,7 @@ static void write_footer(struct log *log)
 {
     uint32_t len = log_footer_piece(log, &log->footer, log->piece);
     if (len == 0) {
-        write_trailer(log);
+        log->seal_state = SEAL_SYNC_FOOTER;
         return;
     }
     log->footer_offset += len;
@@ -74,7 +75,7 @@ static void on_seal_written(struct io_op *op, int result)
         write_footer(log);
     } else {
         assert(log->seal_state == SEAL_TRAILER);
-        log->seal_state = SEAL_SYNC;
+        log->seal_state = SEAL_SYNC_TRAILER;
     }
     log_sync_advance(log);
 }
@@ -109,18 +110,21 @@ static uint64_t sync_limit(const struct log *log)
     return log->open->base_position;
 }
 
-static void synced_to(struct log *log, uint64_t position, bool sealed)
+/* A sync has ended, or what stands for one. */
+static void synced_to(struct log *log, uint64_t position, enum log_seal_state ended)
 {
     bool moved = position > log->synced;
     log->synced = moved ? position : log->synced;
-    if (sealed) {
+    if (ended == SEAL_SYNC_FOOTER) {
+        write_trailer(log);
+    } else if (ended == SEAL_SYNC_TRAILER) {
         seal_finish(log);
     }
     log_sync_advance(log);
     if (moved) {
         log->options.owner.synced(log->options.owner.owner);
     }
-    if (sealed) {
+    if (ended == SEAL_SYNC_TRAILER) {
         log_room_now(log);
     }
 }
@@ -129,7 +133,6 @@ static void on_synced(struct io_op *op, int result)
 {
     struct log *log = CONTAINER_OF(op, struct log, sync_op);
     log->counters.syncs++;
-    bool sealed = log->seal_state == SEAL_SYNC && log->sync_seals;
     if (result < 0) {
         log_fail(log, "sync", result);
     }
@@ -138,16 +141,23 @@ static void on_synced(struct io_op *op, int result)
         return;
     }
     log->failures_in_row = 0;
-    synced_to(log, log->sync_target, sealed);
+    synced_to(log, log->sync_target, log->sync_for);
+}
+
+/* What the sealing waits for, if that is a sync. */
+static enum log_seal_state sync_of_seal(const struct log *log)
+{
+    bool waits = log->seal_state == SEAL_SYNC_FOOTER || log->seal_state == SEAL_SYNC_TRAILER;
+    return waits ? log->seal_state : SEAL_NONE;
 }
 
 /* Without syncs what is written counts as safe: the operator said so. */
 static void advance_unsynced(struct log *log)
 {
-    bool sealed = log->seal_state == SEAL_SYNC;
-    uint64_t limit = sealed || log->sealing == NULL ? log->written : sync_limit(log);
-    if (limit > log->synced || sealed) {
-        synced_to(log, limit, sealed);
+    enum log_seal_state ends = sync_of_seal(log);
+    uint64_t limit = sync_limit(log);
+    if (limit > log->synced || ends != SEAL_NONE) {
+        synced_to(log, limit, ends);
     }
 }
 
@@ -162,14 +172,14 @@ void log_sync_advance(struct log *log)
         return;
     }
     uint64_t limit = sync_limit(log);
-    bool seals = log->seal_state == SEAL_SYNC;
+    enum log_seal_state ends = sync_of_seal(log);
     bool wanted = log->wanted > log->synced && limit > log->synced;
-    if (io_busy(&log->sync_op) || (!seals && !wanted)) {
+    if (io_busy(&log->sync_op) || (ends == SEAL_NONE && !wanted)) {
         return;
     }
     const struct log_segment *segment = log->sealing != NULL ? log->sealing : log->open;
     log->sync_target = limit;
-    log->sync_seals = seals;
+    log->sync_for = ends;
     io_fdatasync(log->io, &log->sync_op, segment->fd);
 }
 

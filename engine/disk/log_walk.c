@@ -246,6 +246,12 @@ int log_walk_next(struct log_walk *walk, uint32_t payload_types, struct log_reco
     return -ENODATA;
 }
 
+void log_walk_put_back(struct log_walk *walk)
+{
+    walk->skip = 0;
+    walk->next_entry -= walk->mode == WALK_MEMORY ? 1 : 0;
+}
+
 /* ---- single records ----------------------------------------------------------------------- */
 
 static void on_record_read(struct io_op *op, int result)

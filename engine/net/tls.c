@@ -25,6 +25,7 @@
 #define RECORD_MAX       16384 /* RFC 8446 5.1 */
 #define RECORD_EXTRA     256   /* what a record may grow by: RFC 8446 5.2 */
 #define FAILURE_MAX      160
+#define OUT_HARD_MAX     ((size_t)TLS_OUT_MAX + RECORD_MAX)
 
 #define SYSTEM_STORE     "/etc/ssl/certs/ca-certificates.crt"
 
@@ -103,8 +104,9 @@ static int on_bio_write(BIO *bio, const char *data, int len)
 {
     struct tls_session *session = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
-    /* Not the limit of tls_write: this one also bounds what a peer can provoke. */
-    if (!block_add(&session->growing, data, (size_t)len, (size_t)TLS_OUT_MAX + RECORD_MAX)) {
+    /* Above the limit of tls_write; it also bounds what a peer can order and never read. */
+    size_t with_kernel = session->sending.len - session->sending.from;
+    if (!block_add(&session->growing, data, (size_t)len, OUT_HARD_MAX - with_kernel)) {
         return -1;
     }
     return len;
@@ -237,7 +239,7 @@ struct version_row {
     uint64_t off;
 };
 
-static const struct version_row versions[] = {
+static const struct version_row version_rows[] = {
     {TLS_1_0, TLS1_VERSION, SSL_OP_NO_TLSv1},
     {TLS_1_1, TLS1_1_VERSION, SSL_OP_NO_TLSv1_1},
     {TLS_1_2, TLS1_2_VERSION, SSL_OP_NO_TLSv1_2},
@@ -260,9 +262,9 @@ static int on_verify_chain(X509_STORE_CTX *chain, void *owner)
 
 static void set_versions(SSL_CTX *context, uint32_t wanted)
 {
-    for (size_t i = 0; i < sizeof(versions) / sizeof(*versions); i++) {
-        if ((wanted & versions[i].version) == 0) {
-            SSL_CTX_set_options(context, versions[i].off);
+    for (size_t i = 0; i < sizeof(version_rows) / sizeof(*version_rows); i++) {
+        if ((wanted & version_rows[i].version) == 0) {
+            SSL_CTX_set_options(context, version_rows[i].off);
         }
     }
     /* The operator's word, not the system's default minimum. Old versions need SHA-1, which

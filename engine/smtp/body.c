@@ -10,7 +10,8 @@
 #include <emmintrin.h>
 #endif
 
-#define BLOCK 64
+#define BLOCK         64
+#define LINE_LEN_STOP (1u << 31)
 
 enum state {
     TEXT,   /* in a line, or at the start of one */
@@ -124,6 +125,7 @@ void body_init(struct body *body, const struct body_limits *limits,
                const struct header_filter_events *events, void *owner)
 {
     assert(limits->line_max >= BLOCK);
+    assert(limits->line_max < LINE_LEN_STOP - 2);
     *body = (struct body){.limits = *limits,
                           .events = events,
                           .owner = owner,
@@ -140,10 +142,9 @@ static void measure_line(struct body *body, uint64_t lines, unsigned len)
     /* Without the CR that belongs to the line's end. */
     uint64_t before = body->line_len;
     if (lines == 0) {
-        body->line_len += len;
+        body->line_len += body->line_len < LINE_LEN_STOP ? len : 0;
         if (body->line_len > body->limits.line_max + 1) {
             fault(body, BODY_LONG_LINE);
-            body->line_len = body->limits.line_max + 2;
         }
         return;
     }

@@ -39,15 +39,15 @@ struct body_limits {
 
 struct body {
     struct header_filter header;
-    uint64_t size;   /* bytes passed on, or that would have been; without what header_end adds */
-    uint32_t faults; /* 1 << enum body_fault */
-    bool eight_bit;  /* bytes over 127 behind the header (header.non_ascii tells of it) */
-    bool dot_lines;  /* some line begins with a dot: stuffing is needed to send it by DATA */
+    uint64_t size;     /* bytes passed on, or that would have been; without what header_end adds */
+    uint32_t faults;   /* 1 << enum body_fault */
+    bool eight_bit;    /* bytes over 127 behind the header (header.non_ascii tells of it) */
+    bool dot_lines;    /* some line begins with a dot: stuffing is needed to send it by DATA */
+    uint32_t line_len; /* bytes of the line being read; stops growing far above any limit */
     /* private: */
     struct body_limits limits;
     const struct header_filter_events *events;
     void *owner;
-    uint32_t line_len;
     uint8_t state;
     bool after_cr, at_line_start;
 };

@@ -373,7 +373,8 @@ static bool suits_peer(const struct client *client, const struct client_transact
                        struct reply *why)
 {
     const struct client_peer *peer = &client->peer;
-    if (!client_address_is_sendable(transaction->sender) && transaction->sender.len > 0) {
+    if (!client_address_is_sendable(transaction->sender, transaction->smtputf8) &&
+        transaction->sender.len > 0) {
         reply_make(why, 553, "5.1.7", "bad sender address syntax");
     } else if (transaction->smtputf8 && (peer->capabilities & CLIENT_CAP_SMTPUTF8) == 0) {
         /* RFC 6531 3.1: not to be sent to a server that does not offer it. */
@@ -397,7 +398,7 @@ static bool refuse_bad_rcpts(struct client *client, struct client_transaction *t
     for (uint32_t index = 0; index < transaction->rcpt_count; index++) {
         struct client_rcpt rcpt = {.notify = 0};
         client->events->rcpt_at(client->owner, transaction, index, &rcpt);
-        if (!client_address_is_sendable(rcpt.address)) {
+        if (!client_address_is_sendable(rcpt.address, transaction->smtputf8)) {
             struct reply why;
             reply_make(&why, 553, "5.1.3", "bad recipient address syntax");
             transaction->rcpts_answered++;

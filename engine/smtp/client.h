@@ -41,7 +41,7 @@ enum client_capability {
 
 /* What the peer said in EHLO; forgotten at STARTTLS (C10). */
 struct client_peer {
-    uint32_t capabilities; /* after `ignore` of the settings */
+    uint32_t capabilities; /* after `ignore`, and without CHUNKING once BDAT was refused */
     uint64_t size_max;     /* SIZE; 0 = none given */
     uint32_t rcpt_max;     /* LIMITS RCPTMAX (RFC 9422); 0 = none given */
     bool said_helo;        /* fell back to HELO (C11) */
@@ -59,7 +59,6 @@ struct client_settings {
      * CHUNKING and PIPELINING. With 1, one more transaction may be carried without its body. */
     uint32_t in_flight_max;
     bool reuse_after_421; /* smtp-421-means-mx-unavailable no */
-    bool greeting_5xx_is_final;
 };
 
 /* One recipient of a transaction, as the core asks for it while it writes RCPT. */
@@ -128,8 +127,9 @@ struct client_events {
                               struct client_transaction *transaction, enum client_end end,
                               enum client_stage stage, const struct reply *reply);
     /* What to write for recipient `index`; the slices stay valid until the transaction ends. May
-     * be asked more than once. An address with control characters, or over CLIENT_ADDRESS_MAX,
-     * is refused by the core itself (5.1.3) and never reaches the wire. */
+     * be asked more than once. An address with control characters, with 8-bit ones in a
+     * transaction without smtputf8, or over CLIENT_ADDRESS_MAX is refused by the core itself
+     * (5.1.3) and never reaches the wire. */
     void (*rcpt_at)(void *owner, const struct client_transaction *transaction, uint32_t index,
                     struct client_rcpt *out);
     /* The session is over; every transaction has ended before. Close the connection. `reply` is
@@ -169,7 +169,7 @@ struct client {
     uint32_t barriers; /* outstanding commands behind which nothing may be sent */
     uint32_t out_len, out_taken;
     uint8_t state, reset_wanted;
-    bool over, quit_wanted, chunking_refused, last_final_positive, lone_dot_wanted;
+    bool over, quit_wanted, last_final_positive, lone_dot_wanted;
     bool draining;        /* nothing new may be sent: what is on the wire is waited for */
     bool unsolicited;     /* the reply that is coming in began when none was awaited */
     bool orphan_accepted; /* a RCPT whose transaction has ended got a 2xx */

@@ -58,7 +58,7 @@ static inline bool client_pipelines(const struct client *client)
 
 static inline bool client_chunks(const struct client *client)
 {
-    return (client->peer.capabilities & CLIENT_CAP_CHUNKING) != 0 && !client->chunking_refused;
+    return (client->peer.capabilities & CLIENT_CAP_CHUNKING) != 0;
 }
 
 /* Several bodies on the wire at once. */
@@ -103,7 +103,7 @@ void client_take_ehlo_line(void *owner, uint16_t code, uint32_t number, struct b
 
 /* ---- client_output.c -------------------------------------------------------------------- */
 
-/* No control characters, and short enough to be written. */
-bool client_address_is_sendable(struct bytes address);
+/* No control characters, no 8-bit ones unless `utf8`, and short enough to be written. */
+bool client_address_is_sendable(struct bytes address, bool utf8);
 
 #endif

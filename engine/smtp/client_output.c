@@ -15,11 +15,11 @@
 #define NOTIFY_FAILURE 4u
 #define NOTIFY_DELAY   8u
 
-bool client_address_is_sendable(struct bytes address)
+bool client_address_is_sendable(struct bytes address, bool utf8)
 {
     for (size_t i = 0; i < address.len; i++) {
         unsigned char c = (unsigned char)address.data[i];
-        if (c < 0x20 || c == 0x7f) {
+        if (c < 0x20 || c == 0x7f || (c >= 0x80 && !utf8)) {
             return false;
         }
     }
@@ -103,7 +103,8 @@ static void put_orcpt(struct buffer *line, struct bytes orcpt, bool smtputf8)
         if (!put_xtext(&text, address, ORCPT_MAX - type.len)) {
             return;
         }
-    } else if (smtputf8 && client_address_is_sendable(address) && bytes_find(address, ' ', 0) < 0) {
+    } else if (smtputf8 && client_address_is_sendable(address, true) &&
+               bytes_find(address, ' ', 0) < 0) {
         buffer_put_bytes(&text, orcpt);
     } else {
         return;
@@ -201,7 +202,7 @@ static bool write_rcpt(struct client *client, struct client_transaction *transac
     struct client_rcpt rcpt = {.notify = 0};
     while (transaction->rcpts_sent < transaction->rcpt_count) {
         client->events->rcpt_at(client->owner, transaction, transaction->rcpts_sent, &rcpt);
-        if (client_address_is_sendable(rcpt.address)) {
+        if (client_address_is_sendable(rcpt.address, transaction->smtputf8)) {
             break;
         }
         transaction->rcpts_sent++; /* refused when the transaction was begun */

@@ -276,7 +276,10 @@ static enum client_next on_rcpt(struct client *client, const struct client_comma
         return CLIENT_NEXT_BROKEN;
     }
     if (transaction == NULL) {
-        client->orphan_accepted |= reply_is_positive(reply);
+        if (reply_is_positive(reply)) {
+            client->orphan_accepted = true; /* behind a refused MAIL: a peer that is confused */
+            want_reset(client, CLIENT_KIND_RSET);
+        }
         return CLIENT_GO_ON;
     }
     transaction->rcpts_answered++;
@@ -360,7 +363,7 @@ static enum client_next on_bdat(struct client *client, const struct client_comma
     if (refuses_bdat(reply)) {
         /* A server that does not know BDAT reads the body as commands: see where we stand. */
         want_reset(client, CLIENT_KIND_RESYNC);
-        client->chunking_refused = true;
+        client->peer.capabilities &= ~(uint32_t)CLIENT_CAP_CHUNKING;
         client->last_final_positive = false;
         return fail(client, transaction, CLIENT_END_RETRY_DATA, CLIENT_STAGE_FINAL);
     }

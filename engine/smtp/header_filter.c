@@ -135,6 +135,30 @@ static void begin_field(struct header_filter *filter)
     }
 }
 
+/* A lead byte, RFC 3629 4: how many follow, and what the first of them may be. */
+static bool begin_utf8(struct header_filter *filter, unsigned char c)
+{
+    filter->utf8_left = c < 0x80 ? 0 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
+    filter->utf8_low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
+    filter->utf8_high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+    return c < 0x80 || (c >= 0xc2 && c <= 0xf4);
+}
+
+static void check_utf8(struct header_filter *filter, const char *from, const char *to)
+{
+    for (; from < to && !filter->not_utf8; from++) {
+        unsigned char c = (unsigned char)*from;
+        if (filter->utf8_left == 0) {
+            filter->not_utf8 = !begin_utf8(filter, c);
+            continue;
+        }
+        filter->not_utf8 = c < filter->utf8_low || c > filter->utf8_high;
+        filter->utf8_low = 0x80;
+        filter->utf8_high = 0xbf;
+        filter->utf8_left--;
+    }
+}
+
 /* One part of a taken value: without the white space around it and the line end. */
 static void take_value(struct header_filter *filter, const char *from, const char *to)
 {
@@ -259,7 +283,11 @@ static void read_value(struct header_filter *filter, struct cursor *cursor)
     if (takes(filter->fate)) {
         take_value(filter, from, cursor->at);
     }
-    filter->non_ascii |= !bytes_is_ascii(bytes_of(from, (size_t)(cursor->at - from)));
+    bool ascii = bytes_is_ascii(bytes_of(from, (size_t)(cursor->at - from)));
+    filter->non_ascii |= !ascii;
+    if (!ascii || filter->utf8_left > 0) {
+        check_utf8(filter, from, cursor->at);
+    }
     if (newline != NULL) {
         filter->state = AT_LINE;
         filter->lines++;

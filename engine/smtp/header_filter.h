@@ -70,6 +70,7 @@ struct header_filter {
     bool done;      /* the body has begun */
     bool too_large; /* over HEADER_BYTES_MAX or HEADER_LINES_MAX */
     bool non_ascii; /* some field holds bytes over 127 */
+    bool not_utf8;  /* … that are no UTF-8: SMTPUTF8 would not help them (RFC 6532 3.2) */
     uint32_t counts[HEADER_NAME_COUNT];
     size_t body_len; /* of what the feed that found the end was given: bytes of the body */
     struct header_value values[HEADER_TAKEN_COUNT]; /* by header_filter_value */
@@ -79,6 +80,7 @@ struct header_filter {
     uint32_t bytes, lines;
     uint16_t hold_len, name_len;
     uint8_t state, fate, field;
+    uint8_t utf8_left, utf8_low, utf8_high; /* of a character: bytes to come, range of the next */
     bool any_field;
     char hold[HEADER_NAME_MAX]; /* the name being read */
 };

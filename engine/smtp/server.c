@@ -114,11 +114,14 @@ static const char *line_refusal(struct bytes line)
     return ascii || utf8_is_valid(line) ? NULL : "501 5.5.2 The command is neither ASCII nor UTF-8";
 }
 
-/* May end the session: too much talk without mail. */
-static bool is_idle_talk(struct smtp_server *server, const struct verb *verb)
+/* Too much talk without mail. A client that gives up on refused recipients means well. */
+static bool is_too_much_talk(struct smtp_server *server, const struct verb *verb)
 {
-    return (verb->flags & IDLE_TALK) != 0 && server->phase < SENDER &&
-           ++server->idle_talk >= SERVER_IDLE_TALK_MAX;
+    bool gives_up =
+        (verb->flags & ENDS_RECIPIENTS) != 0 &&
+        (server->phase >= RECIPIENT || (server->phase == SENDER && server->rcpt_refused));
+    return (verb->flags & IDLE_TALK) != 0 && !gives_up &&
+           ++server->idle_talk > SERVER_IDLE_TALK_MAX;
 }
 
 static void run_verb(struct smtp_server *server, const struct verb *verb, struct bytes argument,
@@ -129,7 +132,7 @@ static void run_verb(struct smtp_server *server, const struct verb *verb, struct
         server_close_with(server, "554 5.5.0 You must wait for the reply to this command");
         return;
     }
-    if (is_idle_talk(server, verb)) {
+    if (is_too_much_talk(server, verb)) {
         server_close_with(server, "421 4.7.0 Too many commands without a message");
         return;
     }
@@ -260,12 +263,30 @@ void server_finish_message(struct smtp_server *server)
     }
 }
 
+uint64_t server_excess_limit(const struct smtp_server *server)
+{
+    return server->settings->size_max * SERVER_EXCESS_FACTOR + SERVER_SKIP_MAX;
+}
+
+/* A message has a size, a line has an end: whoever sends neither is not sending mail (S14). */
+static void end_if_endless(struct smtp_server *server, size_t taken)
+{
+    server->message_taken += taken;
+    if (server->body->line_len > SERVER_SKIP_MAX) {
+        server_close_with(server, "421 4.7.0 A line without an end");
+    } else if (server->message_taken > server_excess_limit(server)) {
+        server_close_with(server, "552 5.3.4 The message is far larger than is accepted here");
+    }
+}
+
 static size_t feed_data(struct smtp_server *server, struct bytes input)
 {
     bool ended = false;
     size_t taken = body_feed_data(server->body, input.data, input.len, &ended);
     if (ended) {
         server_finish_message(server);
+    } else {
+        end_if_endless(server, taken);
     }
     return taken;
 }
@@ -274,11 +295,12 @@ static size_t feed_chunk(struct smtp_server *server, struct bytes input)
 {
     size_t taken = input.len < server->chunk_left ? input.len : (size_t)server->chunk_left;
     bool skipped = server->state == SKIPPED_CHUNK;
+    server->chunk_left -= taken;
     if (!skipped) {
         body_feed_octets(server->body, input.data, taken);
+        end_if_endless(server, taken);
     }
-    server->chunk_left -= taken;
-    if (server->chunk_left == 0) {
+    if (server->chunk_left == 0 && server->state != CLOSING) {
         if (skipped) {
             server_end_skipped_chunk(server);
         } else {

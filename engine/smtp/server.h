@@ -22,7 +22,10 @@
 /* MAIL and RCPT with parameters: RFC 3461 and 6531 add some 600 bytes; source routes more. */
 #define SERVER_LINE_MAX 4096
 /* A line is read over to its end up to here (500); an endless one ends the session (421, S14). */
-#define SERVER_SKIP_MAX      (16 * 1024 * 1024)
+#define SERVER_SKIP_MAX (16 * 1024 * 1024)
+/* A message over its limit is read over to its end, which is refused; one that is over this ends
+ * the session. */
+#define SERVER_EXCESS_FACTOR 4
 #define SERVER_OUT_BYTES     4096
 #define SERVER_REPLY_MAX     768 /* bytes of the longest reply: EHLO with a host name of 255 */
 #define SERVER_ERRORS_MAX    20  /* protocol errors without a message between them: then 421 */
@@ -32,7 +35,7 @@
 /* What is in force; the owner may exchange it between two calls. */
 struct server_settings {
     struct bytes host_name; /* 1–255 bytes */
-    uint64_t size_max;      /* of a message */
+    uint64_t size_max;      /* of a message; at most 2^60 */
     uint32_t rcpts_max;     /* of one transaction */
     bool chunking, smtputf8;
     bool literals; /* user@[192.0.2.1] is a recipient */
@@ -71,9 +74,10 @@ struct server_events {
     void (*reset)(void *owner);
 };
 
+/* What is in it before it is lent does not matter. */
 struct server_workspace {
     /* private: */
-    char line[SERVER_LINE_MAX + 1]; /* and the LF */
+    _Alignas(16) char line[SERVER_LINE_MAX + 1]; /* and the LF */
     char out[SERVER_OUT_BYTES];
 };
 
@@ -95,7 +99,7 @@ struct smtp_server {
     void *owner;
     struct body *body;
     const char *chunk_refusal; /* what a chunk that is read over will be answered */
-    uint64_t chunk_left, chunk_size;
+    uint64_t chunk_left, chunk_size, message_taken;
     uint32_t rcpt_count, line_skipped;
     uint16_t line_len, out_len;
     uint8_t phase, state, errors, idle_talk, bare_lfs;

@@ -129,6 +129,7 @@ static void proceed_mail(struct smtp_server *server, struct command *command)
     }
     server->phase = SENDER;
     server->rcpt_count = 0;
+    server->message_taken = 0;
     server->rcpt_refused = false;
     server->smtputf8 = command->params.mail.smtputf8;
     server_say(server, "250 2.1.0 Ok");
@@ -289,6 +290,10 @@ static void proceed_bdat(struct smtp_server *server, struct command *command)
 {
     server->chunk_size = server->chunk_left = command->chunk_size;
     server->chunk_last = command->chunk_last;
+    if (command->chunk_size > server_excess_limit(server)) {
+        server_close_with(server, "552 5.3.4 The chunk is far larger than is accepted here");
+        return;
+    }
     server->chunk_refusal = chunk_refusal(server, command->chunk_size);
     if (server->chunk_refusal != NULL) {
         server->state = SKIPPED_CHUNK;
@@ -360,15 +365,15 @@ static void proceed_foreign(struct smtp_server *server, struct command *command)
 }
 
 static const struct verb verbs[] = {
-    {"EHLO", ANYWHERE, LAST_OF_GROUP, check_hello, proceed_ehlo},
-    {"HELO", ANYWHERE, LAST_OF_GROUP, check_hello, proceed_helo},
+    {"EHLO", ANYWHERE, LAST_OF_GROUP | IDLE_TALK, check_hello, proceed_ehlo},
+    {"HELO", ANYWHERE, LAST_OF_GROUP | IDLE_TALK, check_hello, proceed_helo},
     {"STARTTLS", ANYWHERE, LAST_OF_GROUP, check_starttls, NULL},
     {"AUTH", ANYWHERE, LONG_ARGUMENT, check_auth, NULL},
     {"MAIL", IN(READY), LONG_ARGUMENT, check_mail, proceed_mail},
     {"RCPT", IN(SENDER) | IN(RECIPIENT), LONG_ARGUMENT | GIVES_RCPT, check_rcpt, proceed_rcpt},
     {"DATA", IN(RECIPIENT), LAST_OF_GROUP | ASKS_FOR_RCPT, check_no_argument, proceed_data},
     {"BDAT", ANYWHERE, OPENS_CHUNK, check_bdat, proceed_bdat},
-    {"RSET", ANYWHERE, IDLE_TALK, check_no_argument, proceed_reset},
+    {"RSET", ANYWHERE, IDLE_TALK | ENDS_RECIPIENTS, check_no_argument, proceed_reset},
     {"NOOP", ANYWHERE, IDLE_TALK, check_nothing, proceed_nothing},
     {"VRFY", ANYWHERE, IDLE_TALK, check_nothing, proceed_verify},
     {"EXPN", ANYWHERE, IDLE_TALK, check_unimplemented, NULL},

@@ -23,13 +23,14 @@ struct command {
 };
 
 enum verb_flags {
-    LONG_ARGUMENT = 1 << 0, /* up to SERVER_LINE_MAX */
-    LAST_OF_GROUP = 1 << 1, /* RFC 2920 3.1: nothing may follow before its reply */
-    IDLE_TALK = 1 << 2,     /* outside of a transaction it only passes the time */
-    OPENS_CHUNK = 1 << 3,   /* octets follow: if it is malformed nobody knows how many */
-    ASKS_FOR_RCPT = 1 << 4, /* refused because every recipient was: say so */
-    GIVES_RCPT = 1 << 5,
-    ENDS_SESSION = 1 << 6, /* allowed while draining */
+    LONG_ARGUMENT = 1 << 0,   /* up to SERVER_LINE_MAX */
+    LAST_OF_GROUP = 1 << 1,   /* RFC 2920 3.1: nothing may follow before its reply */
+    IDLE_TALK = 1 << 2,       /* it only passes the time */
+    OPENS_CHUNK = 1 << 3,     /* octets follow: if it is malformed nobody knows how many */
+    ASKS_FOR_RCPT = 1 << 4,   /* refused because every recipient was: say so */
+    GIVES_RCPT = 1 << 5,      /* where it is refused, DATA will be told why */
+    ENDS_SESSION = 1 << 6,    /* allowed while draining */
+    ENDS_RECIPIENTS = 1 << 7, /* no idle talk where there were recipients, accepted or refused */
 };
 
 struct verb {
@@ -55,6 +56,9 @@ void server_say_refusal(struct smtp_server *server, const char *reply);
 /* Drops the transaction and ends the session with this. */
 void server_close_with(struct smtp_server *server, const char *reply);
 void server_drop_transaction(struct smtp_server *server);
+
+/* Bytes of a message, or of a chunk, that are far beyond what is accepted. */
+uint64_t server_excess_limit(const struct smtp_server *server);
 
 /* The octets of a chunk are all here (server_commands.c). */
 void server_end_chunk(struct smtp_server *server);

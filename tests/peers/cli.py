@@ -107,20 +107,20 @@ class Cli:
 
 
 def queue(name, **more):
-    return {"name": name, "rcpts": 0, "ready": 0, "kbytes": 0, "connections": 0, "delivered": 0,
+    return {"name": name, "rcpts": 0, "ready": 0, "bytes": 0, "connections": 0, "delivered": 0,
             "deferred": 0, "bounced": 0, "paused": False, "orphaned": False, "retryInMs": 0,
             "lastError": "", **more}
 
 
 QUEUES = [
-    queue("gmail.com/marketing", rcpts=1204332, ready=1200, kbytes=48230112, connections=20,
+    queue("gmail.com/marketing", rcpts=1204332, ready=1200, bytes=49387634688, connections=20,
           delivered=3456789, deferred=1234, bounced=56, retryInMs=0,
           lastError="421 4.7.28 Our system has detected an unusual rate of mail",
           lastErrorAgeMs=125000),
-    queue("yahoo.com/marketing", rcpts=20, kbytes=80, paused=True, retryInMs=300000),
-    queue("example.org/gone", rcpts=3, ready=3, kbytes=1, orphaned=True),
+    queue("yahoo.com/marketing", rcpts=20, bytes=81920, paused=True, retryInMs=300000),
+    queue("example.org/gone", rcpts=3, ready=3, bytes=700, orphaned=True),
     queue("a-domain-name-that-is-rather-long.and-goes-on.example.net/transactional", rcpts=1,
-          ready=1, kbytes=2),
+          ready=1, bytes=2300),
 ]
 STATUS = {
     "status": "success", "version": "0.1.0", "state": "running", "workers": 8,
@@ -142,7 +142,7 @@ def check_tables(cli, write):
     replies["show queues"] = {"status": "success", "queues": QUEUES, "total": len(QUEUES)}
     replies["show topqueues"] = {"status": "success", "queues": QUEUES[:2], "total": 1234}
     replies["show queue"] = {"status": "success", "queues": QUEUES[:1], "total": 1}
-    sums = [{key: row[key] for key in ("rcpts", "ready", "kbytes", "connections", "delivered",
+    sums = [{key: row[key] for key in ("rcpts", "ready", "bytes", "connections", "delivered",
                                        "deferred", "bounced")} for row in QUEUES]
     replies["show domains"] = {"status": "success", "total": 2, "domains": [
         {"name": "gmail.com", **sums[0]}, {"name": "yahoo.com", **sums[1]}]}

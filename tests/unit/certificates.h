@@ -21,6 +21,7 @@ struct certificate_wish {
     const char *name;       /* subjectAltName DNS, and the files' names */
     int days_from, days_to; /* of validity, relative to now */
     bool rsa;
+    int depth; /* issuers above it, all in the certificate's file; 0: self-signed */
 };
 
 static char certificates_path[64]; /* "": not made yet */
@@ -34,48 +35,83 @@ static inline const char *certificates_directory(void)
     return certificates_path;
 }
 
-static inline void certificate_sign(X509 *x509, EVP_PKEY *key, const struct certificate_wish *wish)
+static inline void certificate_extend(X509 *x509, X509V3_CTX *context, int what, const char *value)
+{
+    X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, context, what, value);
+    assert(extension != NULL);
+    X509_add_ext(x509, extension, -1);
+    X509_EXTENSION_free(extension);
+}
+
+/* A certificate of `key`, signed by the issuer's (NULL: by itself). */
+static inline X509 *certificate_sign(const struct certificate_wish *wish, const char *common_name,
+                                     EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key)
 {
     char alternative[160];
     X509V3_CTX context;
+    X509 *x509 = X509_new();
+    assert(x509 != NULL);
     X509_set_version(x509, 2);
     ASN1_INTEGER_set(X509_get_serialNumber(x509), 1);
     X509_gmtime_adj(X509_getm_notBefore(x509), wish->days_from * 86400L);
     X509_gmtime_adj(X509_getm_notAfter(x509), wish->days_to * 86400L);
     X509_set_pubkey(x509, key);
     X509_NAME *name = X509_get_subject_name(x509);
-    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)wish->name, -1, -1,
+    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)common_name, -1, -1,
                                0);
-    X509_set_issuer_name(x509, name);
+    X509_set_issuer_name(x509, issuer == NULL ? name : X509_get_subject_name(issuer));
     snprintf(alternative, sizeof(alternative), "DNS:%s", wish->name);
     X509V3_set_ctx_nodb(&context);
-    X509V3_set_ctx(&context, x509, x509, NULL, NULL, 0);
-    X509_EXTENSION *extension =
-        X509V3_EXT_conf_nid(NULL, &context, NID_subject_alt_name, alternative);
-    assert(extension != NULL);
-    X509_add_ext(x509, extension, -1);
-    X509_EXTENSION_free(extension);
-    assert(X509_sign(x509, key, EVP_sha256()) > 0);
+    X509V3_set_ctx(&context, issuer == NULL ? x509 : issuer, x509, NULL, NULL, 0);
+    certificate_extend(x509, &context, NID_subject_alt_name, alternative);
+    if (wish->depth > 0) {
+        certificate_extend(x509, &context, NID_basic_constraints, "CA:TRUE");
+    }
+    assert(X509_sign(x509, issuer == NULL ? key : issuer_key, EVP_sha256()) > 0);
+    return x509;
+}
+
+static inline EVP_PKEY *certificate_key(bool rsa)
+{
+    EVP_PKEY *key = rsa ? EVP_RSA_gen(2048) : EVP_EC_gen("P-256");
+    assert(key != NULL);
+    return key;
+}
+
+static inline void certificate_write_key(const char *path, EVP_PKEY *key)
+{
+    FILE *file = fopen(path, "w");
+    assert(file != NULL && PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL) == 1);
+    fclose(file);
 }
 
 static inline void certificate_make(const struct certificate_wish *wish, struct certificate *out)
 {
-    EVP_PKEY *key = wish->rsa ? EVP_RSA_gen(2048) : EVP_EC_gen("P-256");
-    X509 *x509 = X509_new();
-    assert(key != NULL && x509 != NULL);
-    certificate_sign(x509, key, wish);
     const char *directory = certificates_directory();
     snprintf(out->certificate_file, sizeof(out->certificate_file), "%s/%s.pem", directory,
              wish->name);
     snprintf(out->key_file, sizeof(out->key_file), "%s/%s.key", directory, wish->name);
+    X509 *chain[128];
+    EVP_PKEY *issuer_key = NULL;
+    assert(wish->depth < 128);
+    for (int i = wish->depth; i >= 0; i--) {
+        char common_name[80];
+        EVP_PKEY *key = certificate_key(wish->rsa);
+        snprintf(common_name, sizeof(common_name), "%s %d", wish->name, i);
+        chain[i] = certificate_sign(wish, common_name, key, i == wish->depth ? NULL : chain[i + 1],
+                                    issuer_key);
+        EVP_PKEY_free(issuer_key);
+        issuer_key = key;
+    }
+    certificate_write_key(out->key_file, issuer_key);
+    EVP_PKEY_free(issuer_key);
     FILE *file = fopen(out->certificate_file, "w");
-    assert(file != NULL && PEM_write_X509(file, x509) == 1);
+    assert(file != NULL);
+    for (int i = 0; i <= wish->depth; i++) {
+        assert(PEM_write_X509(file, chain[i]) == 1);
+        X509_free(chain[i]);
+    }
     fclose(file);
-    file = fopen(out->key_file, "w");
-    assert(file != NULL && PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL) == 1);
-    fclose(file);
-    X509_free(x509);
-    EVP_PKEY_free(key);
 }
 
 static inline void certificate_remove(const struct certificate *certificate)

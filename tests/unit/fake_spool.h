@@ -97,15 +97,15 @@ static void fake_deliver(struct spool_follower *follower)
 {
     uint64_t given = 0;
     bool taken = true;
-    while (taken && given < fake.batch_max && follower->next_sequence <= fake.last) {
+    while (taken && given < fake.batch_max && follower->last_sequence < fake.last) {
         char memory[EVENT_BYTES_MAX];
         struct buffer out;
         struct event event = {0};
-        fake.event(follower->next_sequence, &event);
+        fake.event(follower->last_sequence + 1, &event);
         buffer_init(&out, memory, sizeof memory);
         CHECK(journal_encode(&out, &event));
-        taken = follower->event(follower, follower->next_sequence, buffer_bytes(&out));
-        follower->next_sequence += taken ? 1 : 0;
+        taken = follower->event(follower, follower->last_sequence + 1, buffer_bytes(&out));
+        follower->last_sequence += taken ? 1 : 0;
         given++;
         fake_note();
     }
@@ -180,7 +180,7 @@ void spool_barrier_cancel(struct spool_barrier *barrier)
 void spool_follow(struct spool *spool, struct spool_follower *follower, uint64_t from_sequence)
 {
     CHECK(from_sequence >= fake_state_of(follower)->let_go); /* else events are gone */
-    follower->next_sequence = from_sequence + 1;
+    follower->last_sequence = from_sequence;
     follower->wants = false;
     list_push_back(&fake.followers, &follower->node);
 }
@@ -206,7 +206,7 @@ void spool_follow_durable(struct spool_follower *follower, uint64_t sequence)
 
 bool spool_follow_at_end(const struct spool_follower *follower)
 {
-    return follower->next_sequence > fake.last;
+    return follower->last_sequence >= fake.last;
 }
 
 void spool_unfollow(struct spool_follower *follower)

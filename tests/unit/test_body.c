@@ -96,7 +96,8 @@ static bool same(const struct result *a, const struct result *b)
     return a->taken == b->taken && a->ended == b->ended && x->faults == y->faults &&
            x->header.done == y->header.done && x->eight_bit == y->eight_bit &&
            x->dot_lines == y->dot_lines && x->header.non_ascii == y->header.non_ascii &&
-           x->header.too_large == y->header.too_large && x->size == y->size &&
+           x->header.too_large == y->header.too_large && x->header.not_utf8 == y->header.not_utf8 &&
+           x->size == y->size &&
            memcmp(x->header.counts, y->header.counts, sizeof(x->header.counts)) == 0 &&
            memcmp(x->header.values, y->header.values, sizeof(x->header.values)) == 0 &&
            /* What was passed on before a fault was seen may differ: it is thrown away. */
@@ -352,6 +353,25 @@ TEST(eight_bit_is_told_for_header_and_body_apart)
     CHECK(first.body.eight_bit);
     received(BYTES("a: b\r\n\xc3\xa9 no header\r\n.\r\n"));
     CHECK(first.body.eight_bit);
+}
+
+TEST(utf8_in_a_header_is_told_from_other_codes)
+{
+    static const char *const good[] = {"a: \xc3\xa9\r\n\r\n.\r\n", "a: \xf0\x9f\x98\x80\r\n.\r\n",
+                                       "a: \xe2\x82\xac\r\n \xed\x9f\xbf\r\n\r\n.\r\n"};
+    static const char *const bad[] = {
+        "a: \xe9\r\n\r\n.\r\n",         "a: \xc3\r\n\r\n.\r\n",         "a: \xc0\xaf\r\n\r\n.\r\n",
+        "a: \xed\xa0\x80\r\n\r\n.\r\n", "a: \xf4\x90\x80\x80\r\n.\r\n", "a: \x80\r\n.\r\n",
+        "a: \xc3\xa9\xe2\x82\r\n.\r\n"};
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        received(bytes_from_string(good[i]));
+        CHECK(first.body.header.non_ascii);
+        CHECK(!first.body.header.not_utf8);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        received(bytes_from_string(bad[i]));
+        CHECK(first.body.header.not_utf8);
+    }
 }
 
 TEST(date_and_message_id_are_counted)

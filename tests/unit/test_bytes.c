@@ -160,3 +160,11 @@ TEST(a_byte_over_127_is_found_at_every_place)
         }
     }
 }
+
+TEST(a_part_is_found_whatever_its_case_and_place)
+{
+    CHECK(bytes_contains_nocase(BYTES("452 Too Many recipients"), BYTES("too many")));
+    CHECK(bytes_contains_nocase(BYTES("too many"), BYTES("too many")));
+    CHECK(!bytes_contains_nocase(BYTES("too man"), BYTES("too many")));
+    CHECK(bytes_contains_nocase(BYTES("x"), BYTES("")));
+}

@@ -298,6 +298,10 @@ TEST(an_address_with_a_line_end_never_reaches_the_wire)
     message.rcpts[0] = "a\n@x";
     client_begin(&session.client, &message.transaction);
     CHECK_STRING(noted(&session), "B rcpt 0 refused 553; B ended reply at rcpt 553; ");
+    write_message(&message, "D", 1);
+    message.rcpts[0] = "\xc3\xa4@x";
+    client_begin(&session.client, &message.transaction);
+    CHECK_STRING(noted(&session), "D rcpt 0 refused 553; D ended reply at rcpt 553; ");
     write_message(&message, "C", 1);
     message.transaction.sender = BYTES("s@y>\r\n");
     client_begin(&session.client, &message.transaction);

@@ -155,8 +155,8 @@ TEST(a_virtual_mta_in_two_pools_that_both_have_domains)
 TEST(names_that_are_nowhere)
 {
     CHECK(fails_with("<source 0/0>\ndefault-virtual-mta v\n</source>\n",
-                     "2:21: error: default-virtual-mta: there is no <virtual-mta> "
-                     "<virtual-mta-pool> by-smtp-source-ip named 'v'"));
+                     "2:21: error: default-virtual-mta: there is no <virtual-mta> or "
+                     "<virtual-mta-pool> named 'v'"));
     CHECK(
         fails_with("smtp-listener 0/0:25 source=inside\n", "there is no <source> named 'inside'"));
     CHECK(fails_with("<domain *>\nsmtp-pattern-list s\n</domain>\n", "named 's'"));
@@ -385,6 +385,11 @@ TEST(macros_that_stand_for_too_much)
     }
     snprintf(text + len, sizeof(text) - len, "z\n<domain $a.$a.$a>\n</domain>\n");
     CHECK(fails_with(text, "stands for too many domains"));
+}
+
+TEST(a_name_that_idna_does_not_know)
+{
+    CHECK(fails_with("<domain \xff.de>\n</domain>\n", "no valid internationalised domain name"));
 }
 
 TEST(template_tokens_that_were_not_filled_in)

@@ -163,8 +163,13 @@ TEST(reserved_names_are_exact)
     CHECK_INT(max_out(text, NULL, "{bounceProcessor}"), 3);
 }
 
-TEST(raw_utf8_domains_match_as_they_are)
+TEST(idn_domains_match_in_either_form)
 {
+    CHECK_INT(
+        max_out("<domain *.bücher.de>\nmax-smtp-out 3\n</domain>\n", NULL, "a.xn--bcher-kva.de"),
+        3);
+    CHECK_INT(max_out("<domain xn--bcher-kva.de>\nmax-smtp-out 3\n</domain>\n", NULL, "BÜCHER.de."),
+              3);
     CHECK_INT(max_out("<domain bücher.de>\nmax-smtp-out 3\n</domain>\n", NULL, "bücher.de"), 3);
 }
 

@@ -109,6 +109,50 @@ TEST(s14_a_line_without_an_end_ends_the_session)
     CHECK_STRING(said(), "421 4.7.0 A line without an end\r\n");
 }
 
+/* Fed until the server closes, or for a gigabyte; the bytes fed. */
+static uint64_t feed_endlessly(const char *text, size_t len)
+{
+    uint64_t fed = 0;
+    while (!closing() && fed < 1000000000) {
+        feed(&first, text, len);
+        fed += len;
+    }
+    return fed;
+}
+
+TEST(s14_a_text_line_without_an_end_ends_the_session)
+{
+    static char part[65536];
+    memset(part, 'x', sizeof(part));
+    fresh();
+    play_whole(FLIGHTS(HELO, B(MAIL RCPT "DATA\r\n")), 2);
+    uint64_t fed = feed_endlessly(part, sizeof(part));
+    CHECK(fed > 100000 && fed < 20 * 1000 * 1000);
+    CHECK(strstr(said(), "\r\n421 4.7.0 A line") != NULL || strstr(said(), "\r\n552 ") != NULL);
+    plan.settings.size_max = 1 << 30;
+    play_whole(FLIGHTS(HELO, B(MAIL RCPT "DATA\r\n")), 2);
+    fed = feed_endlessly(part, sizeof(part));
+    CHECK(fed > 10 * 1000 * 1000 && fed < 20 * 1000 * 1000);
+    CHECK(strstr(said(), "\r\n421 4.7.0 A line") != NULL);
+}
+
+TEST(s14_a_message_without_an_end_ends_the_session)
+{
+    static const char line[] = "012345678901234567890123456789012345678901234567890123456789\r\n";
+    static char part[62 * 1000 + 1];
+    for (size_t i = 0; i < 1000; i++) {
+        memcpy(part + i * 62, line, 62);
+    }
+    fresh();
+    play_whole(FLIGHTS(HELO, B(MAIL RCPT "DATA\r\n")), 2);
+    uint64_t fed = feed_endlessly(part, 62 * 1000);
+    CHECK(fed > 400000 && fed < 20 * 1000 * 1000);
+    CHECK(strstr(said(), "\r\n552 5.3.4 ") != NULL);
+    fresh();
+    CHECK(begins(TALK(B(MAIL RCPT), B("BDAT 9000000000000000000\r\nx")), OK_MAIL OK_RCPT "552 "));
+    CHECK(closing());
+}
+
 TEST(s15_text_lines_up_to_the_limit_pass_and_longer_ones_refuse_the_message)
 {
     fresh();
@@ -339,6 +383,34 @@ TEST(s33_talk_without_mail_ends_the_session)
         CHECK(closing());
         CHECK(strstr(said(), "421 4.7.0 ") != NULL);
     }
+}
+
+TEST(s33_talk_inside_a_transaction_counts_too)
+{
+    fresh();
+    open_world(&first);
+    feed(&first, "HELO a\r\n", 8);
+    for (int n = 0; n < 60; n++) {
+        feed(&first, MAIL "RSET\r\n", sizeof(MAIL) - 1 + 6);
+    }
+    CHECK(!closing());
+    feed(&first, MAIL, sizeof(MAIL) - 1);
+    for (int n = 0; n < 60; n++) {
+        feed(&first, "NOOP\r\n", 6);
+    }
+    CHECK(closing());
+}
+
+TEST(s33_giving_up_on_refused_recipients_is_no_idle_talk)
+{
+    fresh();
+    open_world(&first);
+    feed(&first, "HELO a\r\n", 8);
+    for (int n = 0; n < 500; n++) {
+        static const char dialogue[] = MAIL "RCPT TO:<no@y>\r\nRSET\r\n";
+        feed(&first, dialogue, sizeof(dialogue) - 1);
+    }
+    CHECK(!closing());
 }
 
 TEST(s33_talk_between_messages_is_counted_anew)

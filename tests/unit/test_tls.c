@@ -1,5 +1,6 @@
-/* TLS in memory: a client and a server session, fed at random splits. */
-#include "net/tls.h"
+/* TLS in memory: a client and a server session, fed at random splits. Includes the source, to be a
+ * peer that does what ours never would. */
+#include "net/tls.c"
 
 #include <assert.h>
 #include <errno.h>
@@ -82,7 +83,7 @@ static void read_all(struct side *side)
     side->failed |= result == TLS_FAILED;
 }
 
-static void step(struct side *side)
+static void advance(struct side *side)
 {
     if (!side->established && !side->failed) {
         enum tls_result result = tls_handshake(side->session);
@@ -105,14 +106,14 @@ static bool move(struct world *world, struct side *from, struct side *to, size_t
     n = n < output.len ? n : output.len;
     (void)tls_receive(to->session, output.data, n);
     tls_output_sent(from->session, n);
-    step(to);
+    advance(to);
     return true;
 }
 
 static void converse(struct world *world, struct side *client, struct side *server,
                      size_t piece_max)
 {
-    step(client);
+    advance(client);
     for (int i = 0; i < 10000000; i++) {
         bool moved = move(world, client, server, piece_max);
         moved |= move(world, server, client, piece_max);
@@ -318,10 +319,10 @@ TEST(what_is_no_tls_fails_the_handshake)
     struct side client, server;
     open_world(&world, NEW_VERSIONS, NULL);
     make_pair(&world, &plain_options, &client, &server);
-    step(&client);
+    advance(&client);
     CHECK_STRING(tls_failure(client.session), "the handshake was not finished");
     (void)tls_receive(client.session, "250 I am no TLS server\r\n", 24);
-    step(&client);
+    advance(&client);
     CHECK(client.failed);
     CHECK(tls_failure(client.session)[0] != '\0');
     CHECK_INT(tls_write(client.session, "x", 1), -EPROTO);
@@ -427,5 +428,64 @@ TEST(an_idle_session_is_small)
     for (int i = 0; i < PAIRS; i++) {
         drop_pair(&client[i], &server[i]);
     }
+    close_world(&world);
+}
+
+TEST(c26_a_chain_of_a_hundred_is_refused_where_it_counts)
+{
+    static const struct certificate_wish chain = {.name = "mx.example", .days_to = 10, .depth = 99};
+    struct world world;
+    struct side client, server;
+    struct tls_client_options options = {.server_name = "mx.example", .verify = true};
+    open_world(&world, NEW_VERSIONS, &chain);
+    make_pair(&world, &options, &client, &server);
+    converse(&world, &client, &server, 20000);
+    /* Trusted at its end, but nobody walks that far. */
+    CHECK(client.failed);
+    CHECK(strstr(tls_failure(client.session), "chain too long") != NULL);
+    drop_pair(&client, &server);
+    make_pair(&world, &plain_options, &client, &server);
+    converse(&world, &client, &server, 20000);
+    CHECK(client.established);
+    drop_pair(&client, &server);
+    close_world(&world);
+}
+
+TEST(c26_a_flood_of_key_updates_is_answered_within_bounds)
+{
+    struct world world;
+    struct side client, server;
+    open_world(&world, TLS_1_3, NULL);
+    make_pair(&world, &plain_options, &client, &server);
+    converse(&world, &client, &server, 20000);
+    CHECK(client.established);
+    size_t most = 0;
+    for (int i = 0; i < 30000 && !client.failed; i++) {
+        SSL_key_update(server.session->ssl, SSL_KEY_UPDATE_REQUESTED);
+        tls_write(server.session, "x", 1);
+        while (move(&world, &server, &client, 20000)) {
+        }
+        size_t waiting = tls_output(client.session).len + client.session->growing.len;
+        most = waiting > most ? waiting : most; /* a peer that never reads what it ordered */
+    }
+    CHECK(most <= OUT_HARD_MAX);
+    drop_pair(&client, &server);
+    close_world(&world);
+}
+
+TEST(renegotiation_is_refused)
+{
+    struct world world;
+    struct side client, server;
+    open_world(&world, TLS_1_2, NULL);
+    make_pair(&world, &plain_options, &client, &server);
+    converse(&world, &client, &server, 20000);
+    SSL_clear_options(client.session->ssl, SSL_OP_NO_RENEGOTIATION);
+    CHECK_INT(SSL_renegotiate(client.session->ssl), 1);
+    SSL_do_handshake(client.session->ssl);
+    converse(&world, &client, &server, 20000);
+    CHECK_INT(SSL_num_renegotiations(server.session->ssl), 0);
+    CHECK(!server.failed || client.failed);
+    drop_pair(&client, &server);
     close_world(&world);
 }

@@ -1,0 +1,289 @@
+"""Rows K: what the engine does when its start or a reload meets trouble."""
+import ctypes
+import os
+import pwd
+import re
+import resource
+import signal
+import socket
+import subprocess
+import time
+
+from harness import PORT, check, check_equal, test, wait_for
+from hostile_clients import fill
+
+NOBODY = pwd.getpwnam("nobody")
+
+
+def fails(engine, *codes, seconds=20):
+    """The engine ends by itself with one of the codes; what it said."""
+    engine.run()
+    code = engine.process.wait(seconds)
+    text = engine.process.text()
+    check(code in codes, f"exit {code}, wanted {codes}: {text[-2000:]}")
+    return text
+
+
+def as_nobody():
+    os.setgroups([])
+    os.setgid(NOBODY.pw_gid)
+    os.setuid(NOBODY.pw_uid)
+
+
+# ---- reload ---------------------------------------------------------------------------------
+
+
+@test("K8 reload of a broken file: refused with 78, the old configuration goes on")
+def k8_broken(world):
+    mx = world.mx()
+    engine = world.engine()
+    good = engine.configuration.read_text()
+    engine.configuration.write_text(good + "\nsmtp-sorce-host 127.0.0.1 x.test\n")
+    answer = engine.ask("reload")
+    check_equal((answer["status"], answer.get("code")), ("error", 78), "answer to reload")
+    code, _, _ = engine.command("reload")
+    check_equal(code, 78, "exit code of reload")
+    engine.process.signal(signal.SIGHUP)
+    wait_for(lambda: "smtp-source-host" in engine.process.text(), "the log names the error")
+    world.send()
+    wait_for(lambda: mx.messages, "mail goes on")
+    engine.configuration.write_text(good)
+    engine.process.signal(signal.SIGHUP)
+    wait_for(lambda: "reloaded" in engine.process.text(), "the log says that it was reloaded")
+
+
+@test("K8 a good reload takes effect at once and as a whole")
+def k8_good(world):
+    first, second = world.mx(11), world.mx(12)
+    world.route("*", first)
+    engine = world.engine(domain="max-rcpt-per-message 1")
+    world.send(["a@a.test", "b@a.test"])
+    engine.wait_records("d", 2)
+    world.route("*", second)
+    engine.write(domain="max-rcpt-per-message 100",
+                 extra="<virtual-mta new>\nsmtp-source-host "
+                       f"{world.address(109)} new.example.test\n</virtual-mta>")
+    engine.process.signal(signal.SIGHUP)
+    wait_for(lambda: "reloaded" in engine.process.text(), "reloaded")
+    world.send(["a@a.test", "b@a.test"], vmta="new")
+    engine.wait_records("d", 4)
+    check_equal([len(one.accepted_rcpts) for one in second.messages], [2], "batches")
+    check_equal(second.messages[0].session.source, world.address(109), "source")
+    check_equal(len(first.messages), 2, "messages at the first host")
+
+
+@test("K8 reload a hundred times under load: nothing is lost")
+def k8_often(world):
+    mx = world.mx()
+    engine = world.engine()
+    with world.client() as client:
+        client.hello()
+        for number in range(100):
+            client.message(f"u{number:03}@a.test")
+            if engine.ask("reload")["status"] != "success":
+                check_equal(engine.ask("reload").get("code", 75), 75, "refusal")
+    engine.wait_records("d", 100)
+    check_equal(mx.delivered, [f"u{number:03}@a.test" for number in range(100)], "delivered")
+
+
+@test("K9 a virtual MTA that leaves by reload: its queue is kept and goes on when it is back")
+def k9(world):
+    mx = world.mx(rcpt="450 4.2.1 not now")
+    extra = f"<virtual-mta going>\nsmtp-source-host {world.address(103)} going.test\n</virtual-mta>"
+    engine = world.engine(extra=extra)
+    world.send(vmta="going")
+    engine.wait_records("t", 1)
+    engine.write(extra="")
+    engine.control("reload")
+    wait_for(lambda: [one for one in engine.control("show queues")["queues"] if one["orphaned"]],
+             "the queue is shown as orphaned")
+    mx.script["rcpt"] = "250 2.1.5 ok"
+    time.sleep(1.5)
+    check_equal(mx.messages, [], "messages from a virtual MTA that is gone")
+    check_equal(engine.queued(), 1, "queued")
+    engine.write(extra=extra)
+    engine.control("reload")
+    engine.control("schedule", "*/*")
+    wait_for(lambda: mx.messages, "it goes on")
+    check_equal(mx.messages[0].session.source, world.address(103), "source")
+
+
+# ---- start ----------------------------------------------------------------------------------
+
+
+@test("K1 an unknown directive: exit 78, file:line:column and what was meant")
+def k1(world):
+    engine = world.engine(start=False)
+    engine.configuration.write_text(engine.configured() + "\nsmtp-sorce-host 127.0.0.1 x.test\n")
+    text = fails(engine, 78)
+    check(re.search(r"posthaste\.conf:\d+:\d+: error: unknown directive 'smtp-sorce-host'", text),
+          text)
+    check("did you mean 'smtp-source-host'" in text, text)
+
+
+@test("K2 a source address that is not on this host: exit 78, it names the address")
+def k2(world):
+    engine = world.engine(start=False, extra="<virtual-mta far>\n"
+                          "smtp-source-host 192.0.2.77 far.example.test\n</virtual-mta>")
+    check("192.0.2.77" in fails(engine, 78), "the address is named")
+
+
+@test("K10 a listen address that is taken: the start fails and names it")
+def k10_taken(world):
+    with socket.socket() as taken:
+        taken.bind((world.address(1), PORT))
+        taken.listen()
+        engine = world.engine(start=False)
+        text = fails(engine, 69, 71, 73, 75, 77, 78)
+    check(f"{world.address(1)}:{PORT}" in text, text)
+
+
+@test("K10 a port below 1024 without the right: the start fails and names it")
+def k10_right(world):
+    engine = world.engine(start=False, listener=f"{world.address(1)}:25", preexec=as_nobody)
+    os.chmod(world.run.folder, 0o755)
+    give_to_nobody(world)
+    text = fails(engine, 69, 71, 73, 75, 77, 78)
+    check(f"{world.address(1)}:25" in text, text)
+
+
+def give_to_nobody(world):
+    """All of the world's folders are nobody's; those above may be passed."""
+    for folder in (world.work, world.short, *world.work.rglob("*"), *world.short.rglob("*")):
+        os.chown(folder, NOBODY.pw_uid, NOBODY.pw_gid)
+    for folder in (world.short.parent, world.run.folder, world.run.folder.parent):
+        os.chmod(folder, 0o755)
+
+
+@test("K10 a reload with a listener that cannot be opened keeps the others")
+def k10_reload(world):
+    mx = world.mx()
+    engine = world.engine()
+    with socket.socket() as taken:
+        taken.bind((world.address(2), PORT))
+        taken.listen()
+        engine.write(globals=f"smtp-listener {world.address(2)}:{PORT}")
+        engine.ask("reload")
+        world.send()
+    wait_for(lambda: mx.messages, "mail goes on")
+
+
+@test("K11 a spool that cannot be written: the start fails, 73 or 75, and says so")
+def k11_unwritable(world):
+    engine = world.engine(start=False, preexec=as_nobody)
+    give_to_nobody(world)
+    os.chown(world.work / "spool", 0, 0)
+    os.chmod(world.work / "spool", 0o755)
+    text = fails(engine, 73, 74, 75, 77)
+    check(str(world.work / "spool") in text, text)
+
+
+@test("K11 a spool that is a file, or not there: the start fails and names it")
+def k11_absent(world):
+    engine = world.engine(start=False)
+    (world.work / "spool").rmdir()
+    (world.work / "spool").write_text("not a folder\n")
+    text = fails(engine, 73, 74, 75, 77, 78)
+    check(str(world.work / "spool") in text, text)
+
+
+@test("K11 a second engine on the same spool refuses to start; the first goes on")
+def k11_second(world):
+    mx = world.mx()
+    world.engine()
+    second = world.engine(start=False)
+    second.socket = world.short / "second.sock"
+    second.configuration = world.work / "second.conf"
+    second.configuration.write_text(second.configured(
+        listener=f"{world.address(2)}:{PORT}").replace("acct.jsonl", "second.jsonl"))
+    text = fails(second, 73, 75)
+    check(str(world.work / "spool") in text, text)
+    world.send()
+    wait_for(lambda: mx.messages, "the first one goes on")
+
+
+@test("K12 few descriptors: raised to the hard limit, and the totals are cut to it")
+def k12(world):
+    mx = world.mx()
+    engine = world.engine(preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 4096)))
+    soft, _ = resource.prlimit(engine.process.popen.pid, resource.RLIMIT_NOFILE)
+    check_equal(soft, 4096, "the soft limit")
+    text = engine.process.text()
+    check("total-max-smtp" in text or "descriptor" in text, text)
+    world.send()
+    wait_for(lambda: mx.messages, "a message arrives")
+
+
+@test("K12 so few descriptors that nothing goes: an error with the needed number")
+def k12_none(world):
+    engine = world.engine(start=False, preexec=lambda: resource.setrlimit(
+        resource.RLIMIT_NOFILE, (24, 24)))
+    text = fails(engine, 71, 73, 75, 77, 78)
+    check(re.search(r"descriptor|RLIMIT_NOFILE|LimitNOFILE", text) and re.search(r"\d\d", text),
+          text)
+
+
+class Filter(ctypes.Structure):
+    _fields_ = [("code", ctypes.c_ushort), ("jt", ctypes.c_ubyte), ("jf", ctypes.c_ubyte),
+                ("k", ctypes.c_uint)]
+
+
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.POINTER(Filter))]
+
+
+def refuse_io_uring(error):
+    """For this process and its children io_uring_setup fails with this error (seccomp)."""
+    setup, load, equal, give = 425, 0x20, 0x15, 0x06
+    rows = (Filter * 4)(Filter(load, 0, 0, 0), Filter(equal, 0, 1, setup),
+                        Filter(give, 0, 0, 0x00050000 | error), Filter(give, 0, 0, 0x7FFF0000))
+    program = Program(4, rows)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(38, 1, 0, 0, 0) != 0 or libc.prctl(22, 2, ctypes.byref(program), 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+@test("K13 io_uring refused: a message that says what to do")
+def k13(world):
+    for error, name in ((1, "EPERM"), (38, "ENOSYS")):
+        engine = world.engine(start=False, preexec=lambda error=error: refuse_io_uring(error))
+        text = fails(engine, 69, 71, 77, 78)
+        check("io_uring" in text, f"{name}: {text}")
+        world.engines.clear()
+
+
+@test("S42 a file system without room: never 250, what was accepted is delivered")
+def s42_small(world):
+    image, mount = world.work / "disk.img", world.work / "disk"
+    mount.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(300 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", image], check=True, capture_output=True)
+    subprocess.run(["mount", "-o", "loop", image, mount], check=True, capture_output=True)
+    try:
+        small_disk(world, mount)
+    finally:
+        for engine in world.engines:
+            if engine.process is not None:
+                engine.kill()
+        subprocess.run(["umount", mount], check=True, capture_output=True)
+
+
+def small_disk(world, mount):
+    mx = world.mx()
+    (mount / "spool").mkdir()
+    engine = world.engine(start=False)
+    (world.work / "spool").rmdir()
+    (world.work / "spool").symlink_to(mount / "spool")
+    engine.start()
+    engine.control("pause queue", "*/*")
+    accepted, reply = 0, ""
+    for _ in range(6):
+        count, reply = fill(world, engine, 100, 1_000_000)
+        accepted += count
+        if reply:
+            break
+    check(reply.startswith(("452 4.3.1", "451 4.3.0")), f"after {accepted}: {reply!r}")
+    engine.control("resume queue", "*/*")
+    wait_for(lambda: len(mx.messages) == accepted, "all that was accepted arrives", 60)
+    engine.stop()

@@ -1,0 +1,98 @@
+/* The spool in simulated worlds: crashes, failing disks, full disks, reclaiming under load. */
+#include "../unit/test.h"
+
+#include <stdlib.h>
+
+#include "base/logger.h"
+#include "base/rng.h"
+#include "spool_world.h"
+
+static void no_lines(enum logger_level level, const char *line)
+{
+    (void)level;
+    (void)line;
+}
+
+static void quiet(void)
+{
+    logger_set_sink(getenv("SPOOL_LOG") == NULL ? no_lines : NULL);
+}
+
+static uint64_t seed_of(uint64_t i)
+{
+    const char *from = getenv("SPOOL_SEED");
+    return (from == NULL ? 1 : strtoull(from, NULL, 10)) + i;
+}
+
+static uint64_t worlds(uint64_t usual)
+{
+    const char *count = getenv("SPOOL_WORLDS");
+    return count == NULL ? usual : strtoull(count, NULL, 10);
+}
+
+static void say(const char *what, const struct spool_world *world)
+{
+    struct spool_world_counts counts = spool_world_counts(world);
+    printf("%s: accepted %lu refused %lu finished %lu events %lu reclaimed %lu read %lu crashes "
+           "%lu opens failed %lu sync failures %lu damaged %lu\n",
+           what, counts.accepted, counts.refused, counts.finished, counts.events, counts.reclaimed,
+           counts.read, counts.crashes, counts.opens_failed, counts.sync_failures, counts.damaged);
+}
+
+TEST(a_calm_world_ends_with_nothing_left)
+{
+    quiet();
+    struct spool_world *world = spool_world_create(&(struct spool_world_options){
+        .seed = 1, .calm = true, .workers = 1, .max_bytes = 24 << 20, .large_per_cent = 5});
+    spool_world_run(world, 3 * SIM_SECOND);
+    spool_world_finish(world);
+    struct spool_world_counts counts = spool_world_counts(world);
+    say("calm", world);
+    CHECK(counts.accepted > 100);
+    CHECK(counts.finished >= counts.accepted);
+    CHECK(counts.reclaimed > 10);
+    CHECK(spool_world_good(world));
+    spool_world_destroy(world);
+}
+
+static void crashes(const char *what, enum sim_crash kind, struct spool_world_options options,
+                    uint64_t count)
+{
+    quiet();
+    for (uint64_t i = 0; i < worlds(count); i++) {
+        options.seed = seed_of(i);
+        struct spool_world *world = spool_world_create(&options);
+        struct rng rng;
+        rng_init(&rng, options.seed);
+        for (int crash = 0; crash < 12; crash++) {
+            spool_world_run(world,
+                            rng_below(&rng, rng_below(&rng, 3) == 0 ? 600 * SIM_MS : 30 * SIM_MS));
+            spool_world_crash(world, kind);
+        }
+        spool_world_run(world, 100 * SIM_MS);
+        spool_world_restart(world);
+        spool_world_run(world, 100 * SIM_MS);
+        spool_world_finish(world);
+        if (i == 0 || !spool_world_good(world)) {
+            say(what, world);
+        }
+        CHECK(spool_world_good(world));
+        spool_world_destroy(world);
+    }
+}
+
+TEST(what_was_acknowledged_survives_kill_9)
+{
+    crashes("kill", SIM_KILL,
+            (struct spool_world_options){
+                .calm = true, .workers = 1, .max_bytes = 24 << 20, .large_per_cent = 5},
+            6);
+}
+
+TEST(what_was_acknowledged_survives_a_power_loss)
+{
+    crashes("power", SIM_POWER,
+            (struct spool_world_options){
+                .calm = true, .workers = 1, .max_bytes = 24 << 20, .large_per_cent = 5},
+            10);
+}
