@@ -120,7 +120,7 @@ static void on_ready(struct io_op *op, int result)
     ares_process_fd(dns->channel, readable ? fd : ARES_SOCKET_BAD, writable ? fd : ARES_SOCKET_BAD);
     if (watch->events == 0) {
         drop_watch(watch);
-    } else {
+    } else if (!io_busy(&watch->op)) { /* else the library wants other events, and it is armed */
         io_poll(dns->io, &watch->op, watch->fd, watch->events);
     }
     start_timer(dns);
