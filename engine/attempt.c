@@ -161,6 +161,13 @@ static void report_failure(struct attempt *attempt)
         return;
     }
     struct site *site = attempt->site;
+    if (attempt->no_mx) {
+        outcome_bounce_older(attempts->outcomes, attempt, queue, attempt->failure_stage_name,
+                             site->settings->bounce_upon_no_mx_ms);
+        if (queue->ready_count == 0) {
+            return;
+        }
+    }
     bool others_work = site->attempt_count > site->opening_count;
     if (others_work) {
         site->hold_opening_ms = io_now_ms(attempts->io) + ATTEMPT_HELD_MS * 60;
@@ -303,6 +310,7 @@ static void on_resolved(struct resolve_request *request, struct route *route)
     if (route == NULL) {
         attempt_note_failure(attempt, CLIENT_STAGE_GREETING, "dns", &request->failure);
         attempt->bounce_queue = true;
+        attempt->no_mx = request->no_mx;
         free(job);
         finish(attempt);
         return;

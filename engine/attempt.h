@@ -71,6 +71,7 @@ struct attempt {
     uint16_t addresses_tried, greeting_5xx_count;
     uint8_t failure_stage; /* enum client_stage of `failure` */
     bool bounce_queue;     /* the failure is permanent for all that waits */
+    bool no_mx;            /* and of mail older than bounce-upon-no-mx */
     struct resolve_job *resolving;
     struct reply *failure; /* why the addresses so far failed; from malloc, NULL = none */
     const char *failure_stage_name;

@@ -13,7 +13,7 @@
 #define BODY_LEN_MAX 30000
 #define START_US_MAX (600 * SIM_SECOND)
 #define RATED_WORLDS 200000 /* per million */
-#define SEGMENT_MIN  (256u * 1024)
+#define SEGMENT_MIN  (1024u * 1024)
 #define SEGMENT_MAX  (4u * 1024 * 1024)
 
 static struct address address_of(const char *text)
@@ -194,7 +194,7 @@ void scenario_make(struct scenario *scenario)
     scenario->engine_options = (struct sim_engine_options){
         .configuration = scenario->configuration,
         .mailbox_len = 2,
-        .segment_bytes = SEGMENT_MIN << sim_between(sim, 0, 4),
+        .segment_bytes = SEGMENT_MIN << sim_between(sim, 0, 2),
     };
     assert(scenario->engine_options.segment_bytes <= SEGMENT_MAX);
 }

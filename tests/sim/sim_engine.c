@@ -157,12 +157,26 @@ uint64_t sim_engine_turns_awake(const struct sim_engine *self)
     return most;
 }
 
+/* What the workers' threads do at their end, in the same steps. */
+static void end_workers(struct engine *engine)
+{
+    engine_close_followers(engine);
+    for (uint32_t i = 0; i < engine->worker_count; i++) {
+        worker_destroy(&engine->workers[i]);
+    }
+    engine_close_spool(engine);
+    for (uint32_t i = 0; i < engine->worker_count; i++) {
+        io_destroy(engine->workers[i].io);
+    }
+}
+
 size_t sim_engine_destroy(struct sim_engine *self)
 {
     for (uint32_t i = 0; i < self->engine->worker_count; i++) {
         sim_undrive(self->engine->workers[i].io);
     }
     sim_memory_enter();
+    end_workers(self->engine);
     engine_destroy(self->engine);
     sim_memory_leave();
     sim_give(self);

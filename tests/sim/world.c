@@ -115,6 +115,9 @@ int main(int argc, char **argv)
                         "[--trace]\n");
         return 64;
     }
+    if (runner.trace) {
+        setvbuf(stdout, NULL, _IOLBF, 0); /* all of it, also before an assertion */
+    }
     if (runner.seeds_file != NULL && !run_seeds(&runner)) {
         fprintf(stderr, "sim: cannot read %s\n", runner.seeds_file);
         return 66;
