@@ -217,7 +217,7 @@ def k12(world):
 @test("K12 so few descriptors that nothing goes: an error with the needed number")
 def k12_none(world):
     engine = world.engine(start=False, preexec=lambda: resource.setrlimit(
-        resource.RLIMIT_NOFILE, (24, 24)))
+        resource.RLIMIT_NOFILE, (10, 10)))
     text = fails(engine, 71, 73, 75, 77, 78)
     check(re.search(r"descriptor|RLIMIT_NOFILE|LimitNOFILE", text) and re.search(r"\d\d", text),
           text)
