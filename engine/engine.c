@@ -32,7 +32,8 @@
 #define LIMITS_MAX           1000000      /* named limits: virtual MTAs, domains */
 #define UPLOAD_BYTES_MAX     (256u << 20) /* bodies on their way in, all workers */
 #define RCPTS_MAX            20000000     /* resident at once; memory is what limits before */
-#define DESCRIPTORS_RESERVED 256          /* segments, files, control, resolver */
+#define WALL_STEP_MS         2000 /* a difference the kernel's slewing does not make in one turn */
+#define DESCRIPTORS_RESERVED 256  /* segments, files, control, resolver */
 
 static struct worker *keeper(struct engine *engine)
 {
@@ -404,8 +405,23 @@ void engine_want_reopen(struct engine *engine)
     io_wake(keeper(engine)->io);
 }
 
+/* Nothing that waits is moved by it: deadlines are monotonic. People want to know all the same. */
+static void watch_wall_clock(struct engine *engine)
+{
+    const struct io *io = keeper(engine)->io;
+    int64_t offset_ms = io_wall_ms(io) - (int64_t)io_now_ms(io);
+    int64_t step_ms = offset_ms - engine->wall_offset_ms;
+    if (engine->wall_offset_ms != 0 && (step_ms > WALL_STEP_MS || step_ms < -WALL_STEP_MS)) {
+        LOG_WARNING("the wall clock was set %s by %" PRId64 " s: records carry the new time, "
+                    "nothing is sent earlier or expires for it",
+                    step_ms > 0 ? "forward" : "back", (step_ms > 0 ? step_ms : -step_ms) / 1000);
+    }
+    engine->wall_offset_ms = offset_ms;
+}
+
 void engine_poll(struct engine *engine)
 {
+    watch_wall_clock(engine);
     if (engine->state != ENGINE_RUNNING) {
         return;
     }

@@ -234,7 +234,7 @@ static void say_message(struct sim_client *client)
         sim_peer_send(&client->peer, from, (size_t)(line_end + 1 - from));
         from = line_end + 1;
     }
-    client->sent_end = true;
+    client->sent_end = current_offer(client)->end_sent = true;
     expect(client, BODY, 0);
     sim_peer_send(&client->peer, ".\r\n", 3);
 }
