@@ -492,8 +492,10 @@ static void on_opened(struct connection *connection, int result)
         attempt_close(attempt, CONNECTION_CLOSE_NOW, true);
         return;
     }
+    attempt->no_port = result == -EADDRNOTAVAIL;
     char text[ADDRESS_TEXT_MAX + 64];
-    snprintf(text, sizeof text, "%s: %s", attempt->peer_text, strerror(-result));
+    snprintf(text, sizeof text, "%s: %s", attempt->peer_text,
+             attempt->no_port ? "every local port is in use for it" : strerror(-result));
     attempt_note_error(attempt, "connect", "4.4.1", "cannot connect to", text);
     attempt_close(attempt, CONNECTION_CLOSE_NOW, true);
 }

@@ -62,6 +62,7 @@ struct attempt {
     bool plain_fallback;   /* this try goes in the clear because TLS failed before */
     bool try_next_address; /* when closed: go on with the route */
     bool repeat_address;   /* … at the same address (other source, or without TLS) */
+    bool no_port;          /* the last connect found no local port free */
     bool quitting;
     struct gate *domain_gate; /* taken for it beside the virtual MTA's and the total; or NULL */
     bool counted_open;        /* the scheduler no longer counts it as opening */

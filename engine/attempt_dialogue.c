@@ -261,7 +261,9 @@ static void on_established(struct client *client, void *owner)
     free(attempt->failure); /* of addresses tried before this one */
     attempt->failure = NULL;
     if (attempt->queue != NULL) {
+        /* Others that failed at the same time may have held it: but this host does answer. */
         attempt->queue->retry_index = 0;
+        queue_hold_until(attempt->queue, 0, now_ms(attempt));
         attempt->queue = NULL;
     }
     schedule_opened(attempt->attempts->scheduler, attempt);
@@ -307,7 +309,8 @@ static void note_over(struct attempt *attempt, enum client_over how, enum client
         break;
     case CLIENT_OVER_PROTOCOL:
     case CLIENT_OVER_ABANDON:
-        attempt_note_error(attempt, name, "4.5.0", "protocol error: what came is no reply", said);
+        attempt_note_error(attempt, name, stage == CLIENT_STAGE_STARTTLS ? "4.7.0" : "4.5.0",
+                           "protocol error: what came is no reply, or came too early", said);
         break;
     }
 }

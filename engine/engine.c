@@ -22,9 +22,12 @@
 #include "vmta/limits.h"
 #include "vmta/registry.h"
 
+#define EX_USAGE_            64 /* the first of sysexits, EX_CONFIG_ the last */
 #define EX_SOFTWARE_         70
+#define EX_OSERR_            71
 #define EX_CONFIG_           78
 #define MAILBOX_LEN          1024
+#define SETTLE_LETTERS_MAX   256
 #define SEGMENT_BYTES        (64u * 1024 * 1024)
 #define LIMITS_MAX           1000000      /* named limits: virtual MTAs, domains */
 #define UPLOAD_BYTES_MAX     (256u << 20) /* bodies on their way in, all workers */
@@ -500,6 +503,10 @@ static void note_failure(struct run *run, const struct error *error)
     pthread_mutex_lock(&run->mutex);
     if (!atomic_exchange(&run->failed, true)) {
         *run->error = *error;
+        /* Lower layers set an errno; the exit code is one of sysexits. */
+        if (run->error->code < EX_USAGE_ || run->error->code > EX_CONFIG_) {
+            run->error->code = EX_OSERR_;
+        }
     }
     pthread_mutex_unlock(&run->mutex);
 }
@@ -511,7 +518,9 @@ static bool phase(struct run *run, int result, const struct error *error)
         note_failure(run, error);
     }
     pthread_barrier_wait(&run->barrier);
-    return !atomic_load(&run->failed);
+    bool failed = atomic_load(&run->failed);
+    pthread_barrier_wait(&run->barrier); /* all have read it before one fails in the next phase */
+    return !failed;
 }
 
 static bool start_worker(struct run *run, struct worker *worker, uint32_t index)
@@ -525,6 +534,32 @@ static bool start_worker(struct run *run, struct worker *worker, uint32_t index)
            phase(run, is_keeper ? engine_restore(engine, &error) : 0, &error) &&
            phase(run, worker_start(worker, &error), &error) &&
            phase(run, is_keeper ? engine_started(engine, &error) : 0, &error);
+}
+
+static void on_settled_early(void *owner)
+{
+    *(bool *)owner = true;
+}
+
+/* The start has failed with the spool open: what it and its followers have begun comes home. On
+ * the keeper; nothing of the path is run. */
+static void settle_early(struct engine *engine)
+{
+    bool settled = engine->accounting == NULL;
+    if (!settled) {
+        accounting_stop(engine->accounting, on_settled_early, &settled);
+    }
+    for (int stage = 0; engine->spool != NULL && stage < 2; stage++) {
+        if (stage == 1) {
+            settled = false;
+            spool_stop(engine->spool, on_settled_early, &settled);
+        }
+        while (!settled) {
+            mailbox_receive(engine->mailboxes, ENGINE_KEEPER, SETTLE_LETTERS_MAX);
+            spool_flush(engine->spool, ENGINE_KEEPER);
+            (void)io_run(keeper(engine)->io, UINT64_MAX);
+        }
+    }
 }
 
 /* A ring may be taken down by its own thread only; and what workers share goes when none of them
@@ -555,6 +590,13 @@ static void *run_worker(void *argument)
     if (start_worker(thread->run, worker, thread->index)) {
         while (atomic_load(&engine->running)) {
             worker_turn(worker);
+        }
+    }
+    if (atomic_load(&thread->run->failed)) {
+        worker_unstart(worker);
+        pthread_barrier_wait(&thread->run->barrier);
+        if (thread->index == ENGINE_KEEPER) {
+            settle_early(engine);
         }
     }
     end_worker(thread->run, worker, thread->index);

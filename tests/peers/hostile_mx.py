@@ -232,8 +232,8 @@ def c9_required(world):
 
 @test("C9 a handshake that fails, required: deferred 4.7, nothing in the clear")
 def c9_handshake(world):
-    mx = refuse_tls(world, ["220 go ahead", b"this is no TLS record at all\r\n", Delay(0.5),
-                            Close()])
+    mx = refuse_tls(world, ["220 go ahead", Delay(0.3), b"this is no TLS record at all\r\n",
+                            Delay(0.5), Close()])
     engine = world.engine(domain=LATER + "\nrequire-starttls yes")
     world.send()
     record = engine.wait_records("tq", 1)[0]

@@ -133,9 +133,11 @@ def k10_taken(world):
     with socket.socket() as taken:
         taken.bind((world.address(1), PORT))
         taken.listen()
-        engine = world.engine(start=False)
-        text = fails(engine, 69, 71, 73, 75, 77, 78)
-    check(f"{world.address(1)}:{PORT}" in text, text)
+        for workers in (1, 3):
+            engine = world.engine(start=False, workers=workers)
+            text = fails(engine, 69, 71, 73, 75, 77, 78)
+            check(f"{world.address(1)}:{PORT}" in text, text)
+            world.engines.clear()
 
 
 @test("K10 a port below 1024 without the right: the start fails and names it")
