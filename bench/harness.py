@@ -23,13 +23,15 @@ CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 CONFIGURATION = """\
 smtp-listener {engine_address}
 control-socket {work}/control.sock
-spool {work}/spool
+<spool {work}/spool>
+</spool>
 workers {workers}
 total-max-smtp-in 15000
 <source 127/8>
     always-allow-relaying yes
     process-x-virtual-mta yes
     smtp-service yes
+    default-virtual-mta mta1
 </source>
 <virtual-mta mta1>
     smtp-source-host 127.0.1.1 mta1.example.test
@@ -37,7 +39,6 @@ total-max-smtp-in 15000
 <virtual-mta mta2>
     smtp-source-host 127.0.1.2 mta2.example.test
 </virtual-mta>
-default-virtual-mta mta1
 <domain *>
     smtp-hosts [127.0.0.2]:2526
     max-smtp-out {connections}

@@ -18,7 +18,8 @@ CONFIGURATION = """\
 host-name mail.example.test
 smtp-listener 127.0.0.1:{listen_port}
 control-socket {work}/control.sock
-spool {work}/spool
+<spool {work}/spool>
+</spool>
 
 <source 127/8>
     always-allow-relaying yes

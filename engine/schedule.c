@@ -436,10 +436,13 @@ static uint32_t rcpts_per_transaction(const struct attempt *attempt)
 struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *attempt)
 {
     struct site *site = attempt->site;
+    uint64_t now = now_ms(scheduler);
+    if (list_empty(&site->sendable)) {
+        site_refresh(site, now); /* some may have been given back this very turn */
+    }
     if (scheduler->draining || list_empty(&site->sendable) || must_wait(site)) {
         return NULL;
     }
-    uint64_t now = now_ms(scheduler);
     struct queue *queue = first_suiting(site, attempt);
     if (queue == NULL || !queue_sendable(queue, now)) {
         return NULL;

@@ -1,6 +1,10 @@
-/* A lookup is one question on its way to the servers; queries that ask the same meanwhile wait on
- * it together. Its answer goes into the cache first and from there into the queries. Addresses are
- * two lookups, A and AAAA. */
+/* A lookup is one question; queries that ask the same meanwhile wait on it together. Its answer
+ * goes into the cache and into the queries. Addresses are two lookups, A and AAAA.
+ *
+ * At most ASKING_MAX lookups are with the servers at once, the others wait in order: a queue of
+ * many thousand domains would else be one burst of datagrams, of which the receive buffer keeps
+ * the first few. Timeouts are the library's to find; it is called once per tick while it has
+ * something to wait for, since to ask it for the next timeout costs a walk over all of them. */
 #include "net/dns.h"
 
 #include <ares.h>
@@ -15,7 +19,9 @@
 #include "net/dns_answer.h"
 
 #define WATCHES_MAX        256   /* sockets of the resolver library at once */
-#define LOOKUPS_MAX        20000 /* questions on their way */
+#define LOOKUPS_MAX        20000 /* questions under way and waiting */
+#define ASKING_MAX         128   /* what a socket buffer of the default size holds */
+#define TICK_MS            100
 #define CACHE_MAX          50000
 #define TTL_MAX_S          86400
 #define NEGATIVE_TTL_S     60 /* where the answer names none */
@@ -27,6 +33,7 @@ struct watch {
     struct list_node node;
     int fd;
     uint32_t events; /* wanted; 0: the library has closed the socket */
+    bool in_library; /* on_ready arms or drops it when the library is done */
 };
 
 struct cached {
@@ -44,6 +51,7 @@ struct cached {
 
 struct lookup {
     struct map_entry entry;
+    struct list_node node; /* in dns->unasked */
     struct dns *dns;
     struct list waiting; /* struct waiter */
     enum dns_type type;
@@ -61,9 +69,10 @@ struct dns {
     ares_channel channel;
     struct map cache, lookups;
     struct list cache_order, watches;
-    struct timer timer;
-    uint32_t cache_max, watch_count;
-    bool destroying;
+    struct list unasked; /* struct lookup */
+    struct timer tick;
+    uint32_t cache_max, watch_count, asking_count;
+    bool destroying, asking;
     struct dns_status_counts counts;
 };
 
@@ -79,22 +88,18 @@ static uint64_t key_hash(const struct name_key *key)
 
 /* ---- driving the library ---- */
 
-static void start_timer(struct dns *dns)
+static void start_tick(struct dns *dns)
 {
-    struct timeval wait;
-    if (ares_timeout(dns->channel, NULL, &wait) == NULL) {
-        timer_stop(io_timers(dns->io), &dns->timer);
-        return;
+    if (dns->asking_count > 0 && !timer_running(&dns->tick)) {
+        timer_start(io_timers(dns->io), &dns->tick, io_now_ms(dns->io) + TICK_MS);
     }
-    uint64_t wait_ms = (uint64_t)wait.tv_sec * 1000 + (uint64_t)wait.tv_usec / 1000;
-    timer_start(io_timers(dns->io), &dns->timer, io_now_ms(dns->io) + wait_ms + 1);
 }
 
-static void on_timer(struct timer *timer)
+static void on_tick(struct timer *timer)
 {
-    struct dns *dns = CONTAINER_OF(timer, struct dns, timer);
+    struct dns *dns = CONTAINER_OF(timer, struct dns, tick);
     ares_process_fd(dns->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-    start_timer(dns);
+    start_tick(dns);
 }
 
 static void drop_watch(struct watch *watch)
@@ -116,14 +121,14 @@ static void on_ready(struct io_op *op, int result)
     bool readable = (events & (POLLIN | POLLERR | POLLHUP)) != 0;
     bool writable = (events & POLLOUT) != 0;
     int fd = watch->fd;
-    /* `watch` may be closed inside; it is dropped only when its operation is home. */
+    watch->in_library = true;
     ares_process_fd(dns->channel, readable ? fd : ARES_SOCKET_BAD, writable ? fd : ARES_SOCKET_BAD);
+    watch->in_library = false;
     if (watch->events == 0) {
         drop_watch(watch);
-    } else {
+    } else if (!io_busy(&watch->op)) { /* else the library wants other events, and it is armed */
         io_poll(dns->io, &watch->op, watch->fd, watch->events);
     }
-    start_timer(dns);
 }
 
 static struct watch *find_watch(const struct dns *dns, int fd)
@@ -159,6 +164,9 @@ static void on_socket_state(void *owner, ares_socket_t fd, int readable, int wri
         return;
     }
     watch->events = events;
+    if (watch->in_library) {
+        return;
+    }
     if (io_busy(&watch->op)) {
         io_cancel(dns->io, &watch->op); /* comes home and is armed anew, or dropped */
     } else if (events != 0) {
@@ -199,15 +207,19 @@ static struct cached *find_cached(struct dns *dns, const struct name_key *key)
     return cached;
 }
 
-static uint64_t keep_ms(enum dns_status status, const struct dns_answer *answer)
+/* How long an answer holds, in the cache and for who asked. */
+static uint32_t life_s(enum dns_status status, const struct dns_answer *answer)
 {
     uint32_t ttl_s = answer->ttl_s;
+    if (status == DNS_FAILED) {
+        return 0;
+    }
     if (status != DNS_OK) {
         ttl_s = answer->has_ttl ? ttl_s : NEGATIVE_TTL_S;
         ttl_s = ttl_s > NEGATIVE_TTL_MAX_S ? NEGATIVE_TTL_MAX_S : ttl_s;
     }
     ttl_s = ttl_s > TTL_MAX_S ? TTL_MAX_S : ttl_s;
-    return (uint64_t)(ttl_s == 0 ? 1 : ttl_s) * 1000;
+    return ttl_s == 0 ? 1 : ttl_s;
 }
 
 static bool copy_records(struct cached *cached, const struct dns_answer *answer)
@@ -248,7 +260,7 @@ static void keep(struct dns *dns, const struct name_key *key, enum dns_status st
     cached->type = key->type;
     cached->status = status;
     cached->is_alias = answer->is_alias;
-    cached->expires_ms = io_now_ms(dns->io) + keep_ms(status, answer);
+    cached->expires_ms = io_now_ms(dns->io) + (uint64_t)life_s(status, answer) * 1000;
     if (!copy_records(cached, answer) || !map_insert(&dns->cache, key_hash(key), &cached->entry)) {
         free(cached->mx);
         free(cached->addresses);
@@ -278,8 +290,7 @@ static void merge_status(struct dns_query *query, enum dns_status status)
 
 static void add_addresses(struct dns_query *query, const struct address *addresses, uint32_t count)
 {
-    uint32_t room = DNS_ADDRESSES_MAX - query->address_count;
-    count = count < room ? count : room;
+    count = count < query->family_max ? count : query->family_max;
     if (count == 0) {
         return;
     }
@@ -349,15 +360,28 @@ static bool same_lookup(const struct map_entry *entry, const void *key)
            bytes_equal_nocase(bytes_from_string(lookup->name), bytes_from_string(wanted->name));
 }
 
-static enum dns_status status_of(int ares_status, bool parsed)
+static enum dns_status status_of(int ares_status, bool broken)
 {
-    if (ares_status == ARES_SUCCESS) {
-        return parsed ? DNS_OK : DNS_FAILED;
+    if (broken) {
+        return DNS_FAILED;
     }
-    if (ares_status == ARES_ENOTFOUND) {
-        return DNS_NOT_FOUND;
+    if (ares_status == ARES_SUCCESS) {
+        return DNS_OK;
+    }
+    if (ares_status == ARES_ENOTFOUND || ares_status == ARES_EBADNAME) {
+        return DNS_NOT_FOUND; /* a name that cannot be asked for cannot exist either */
     }
     return ares_status == ARES_ENODATA ? DNS_NO_DATA : DNS_FAILED;
+}
+
+static const char *failure_words(int ares_status, bool broken)
+{
+    if (broken) {
+        return "broken answer";
+    }
+    /* What the library says where every server was asked and each has refused or failed. */
+    return ares_status == ARES_ECONNREFUSED ? "no name server gave an answer"
+                                            : ares_strerror(ares_status);
 }
 
 static bool has_records(const struct dns_answer *answer)
@@ -365,33 +389,64 @@ static bool has_records(const struct dns_answer *answer)
     return answer->mx_count + answer->address_count > 0;
 }
 
+static void give_all(struct lookup *lookup, enum dns_status status, const char *failure,
+                     const struct dns_answer *answer)
+{
+    struct list_node *node;
+    while ((node = list_pop_front(&lookup->waiting)) != NULL) {
+        struct waiter *waiter = CONTAINER_OF(node, struct waiter, node);
+        if (status == DNS_FAILED) {
+            waiter->query->failure = failure;
+        }
+        give(waiter->query, status, life_s(status, answer), answer->is_alias, answer->mx,
+             answer->mx_count, answer->addresses, answer->address_count);
+        free(waiter);
+    }
+}
+
+static void ask_waiting(struct dns *dns);
+
 static void on_answer(void *owner, int ares_status, int timeouts, unsigned char *message, int len)
 {
     (void)timeouts;
     struct lookup *lookup = owner;
     struct dns *dns = lookup->dns;
     struct dns_answer answer = {0};
-    bool parsed = message != NULL && dns_answer_parse(message, (size_t)len, lookup->type, &answer);
-    enum dns_status status = status_of(ares_status, parsed);
+    bool broken = message != NULL && !dns_answer_parse(message, (size_t)len, lookup->type, &answer);
+    enum dns_status status = status_of(ares_status, broken);
     if (status == DNS_OK && !has_records(&answer)) {
         status = DNS_NO_DATA; /* a CNAME without what it points to */
     }
     struct name_key key = {lookup->name, lookup->type};
     if (status == DNS_FAILED) {
+        answer = (struct dns_answer){0};
         dns->counts.failures++;
     } else if (!dns->destroying) {
         keep(dns, &key, status, &answer);
     }
     map_remove(&dns->lookups, &lookup->entry);
-    struct list_node *node;
-    while ((node = list_pop_front(&lookup->waiting)) != NULL) {
-        struct waiter *waiter = CONTAINER_OF(node, struct waiter, node);
-        waiter->query->failure = status == DNS_FAILED ? ares_strerror(ares_status) : NULL;
-        give(waiter->query, status, answer.ttl_s, answer.is_alias, answer.mx, answer.mx_count,
-             answer.addresses, answer.address_count);
-        free(waiter);
-    }
+    give_all(lookup, status, failure_words(ares_status, broken), &answer);
     free(lookup);
+    dns->asking_count--;
+    ask_waiting(dns);
+}
+
+/* The library may answer inside the call, so that on_answer comes back to here: the outermost call
+ * goes on for all. */
+static void ask_waiting(struct dns *dns)
+{
+    if (dns->asking || dns->destroying) {
+        return;
+    }
+    dns->asking = true;
+    struct list_node *node;
+    while (dns->asking_count < ASKING_MAX && (node = list_pop_front(&dns->unasked)) != NULL) {
+        struct lookup *lookup = CONTAINER_OF(node, struct lookup, node);
+        dns->asking_count++;
+        ares_query(dns->channel, lookup->name, 1 /* IN */, (int)lookup->type, on_answer, lookup);
+    }
+    dns->asking = false;
+    start_tick(dns);
 }
 
 static struct lookup *start_lookup(struct dns *dns, const struct name_key *key)
@@ -408,6 +463,7 @@ static struct lookup *start_lookup(struct dns *dns, const struct name_key *key)
         free(lookup);
         return NULL;
     }
+    list_push_back(&dns->unasked, &lookup->node);
     return lookup;
 }
 
@@ -427,17 +483,14 @@ static void ask(struct dns_query *query, enum dns_type type)
     struct lookup *lookup =
         entry != NULL ? CONTAINER_OF(entry, struct lookup, entry) : start_lookup(dns, &key);
     struct waiter *waiter = lookup == NULL ? NULL : calloc(1, sizeof *waiter);
-    if (waiter == NULL) {
+    if (waiter == NULL) { /* a lookup made for nobody fills the cache */
         query->failure = "too many lookups at once";
         give(query, DNS_FAILED, 0, false, NULL, 0, NULL, 0);
         return;
     }
     waiter->query = query;
     list_push_back(&lookup->waiting, &waiter->node);
-    if (entry == NULL) {
-        ares_query(dns->channel, lookup->name, 1 /* IN */, (int)type, on_answer, lookup);
-        start_timer(dns);
-    }
+    ask_waiting(dns);
 }
 
 static void prepare(struct dns *dns, struct dns_query *query, const char *name)
@@ -459,6 +512,8 @@ void dns_lookup_addresses(struct dns *dns, struct dns_query *query, const char *
 {
     assert(ipv4 || ipv6);
     prepare(dns, query, host);
+    /* Each family has its share: many addresses of the first must not hide the second. */
+    query->family_max = ipv4 && ipv6 ? DNS_ADDRESSES_MAX / 2 : DNS_ADDRESSES_MAX;
     query->pending = 1; /* so that a cached first half does not end it */
     if (ipv6) {
         ask(query, DNS_TYPE_AAAA);
@@ -509,10 +564,11 @@ struct dns *dns_create(struct io *io, const struct dns_options *options, struct 
     map_init(&dns->lookups, LOOKUPS_MAX);
     list_init(&dns->cache_order);
     list_init(&dns->watches);
-    timer_init(&dns->timer, on_timer);
+    list_init(&dns->unasked);
+    timer_init(&dns->tick, on_tick);
     static char lookups_by_dns[] = "b"; /* never the hosts file */
     struct ares_options ares = {
-        .flags = ARES_FLAG_NOCHECKRESP | ARES_FLAG_NOSEARCH,
+        .flags = ARES_FLAG_NOSEARCH, /* and a refusal or SERVFAIL asks the next server */
         .timeout = options->timeout_ms == 0 ? 3000 : (int)options->timeout_ms,
         .tries = options->tries == 0 ? 3 : (int)options->tries,
         .lookups = lookups_by_dns,
@@ -559,6 +615,14 @@ void dns_counts(const struct dns *dns, struct dns_status_counts *out)
     out->pending = map_count(&dns->lookups);
 }
 
+static void drop_lookup(struct dns *dns, struct lookup *lookup)
+{
+    assert(list_empty(&lookup->waiting));
+    map_remove(&dns->lookups, &lookup->entry);
+    list_remove(&lookup->node);
+    free(lookup);
+}
+
 /* The loop has ended: operations of watches are dropped with the ring. */
 void dns_destroy(struct dns *dns)
 {
@@ -567,8 +631,11 @@ void dns_destroy(struct dns *dns)
     }
     dns->destroying = true;
     ares_destroy(dns->channel);
-    timer_stop(io_timers(dns->io), &dns->timer);
+    timer_stop(io_timers(dns->io), &dns->tick);
     struct list_node *node;
+    while ((node = list_first(&dns->unasked)) != NULL) {
+        drop_lookup(dns, CONTAINER_OF(node, struct lookup, node));
+    }
     while ((node = list_first(&dns->watches)) != NULL) {
         struct watch *watch = CONTAINER_OF(node, struct watch, node);
         if (io_busy(&watch->op)) {

@@ -1,8 +1,9 @@
 /* DNS: MX and address lookups, asynchronous and cached.
  *
  * One per worker: a c-ares channel polled by the ring, and a cache in front that honours TTLs
- * (1 s – 1 day; negative answers 1 – 300 s; SERVFAIL and timeouts are not kept). The simulator
- * has a twin. Answers are copied into the query: they stay valid as long as the query's memory. */
+ * (1 s – 1 day; negative answers 1 – 300 s; SERVFAIL and timeouts are not kept). Servers take
+ * turns; one that fails or refuses hands the question to the next. The simulator has a twin.
+ * Answers are copied into the query: they stay valid as long as the query's memory. */
 #ifndef NET_DNS_H
 #define NET_DNS_H
 
@@ -23,7 +24,7 @@ struct dns;
 struct dns_options {
     const struct address *servers; /* port 0 = 53; count 0: those of the system */
     uint32_t server_count;
-    uint32_t timeout_ms, tries; /* per try; 0 = 3000, 3 */
+    uint32_t timeout_ms, tries; /* of the first try, and how many per server; 0 = 3000, 3 */
     uint32_t cache_max;         /* entries; 0 = 50,000 */
 };
 
@@ -41,21 +42,22 @@ struct dns_mx {
 
 struct dns_query {
     /* Exactly once, never inside the asking call. A query cannot be taken back: its memory stays
-     * until then (a lookup ends within timeout_ms * tries). */
+     * until then (a lookup is given up after `tries` waits per server, each round of servers twice
+     * as long as the one before). */
     void (*done)(struct dns_query *query);
     enum dns_status status;
     uint32_t ttl_s;
     uint32_t mx_count;
     struct dns_mx *mx; /* dns_mx: owned by the query until dns_query_deinit */
     uint32_t address_count;
-    struct address *addresses; /* dns_addresses: likewise; IPv6 first as DNS gave them */
+    struct address *addresses; /* dns_addresses: likewise; each family as DNS gave it */
     bool is_alias;             /* the name was a CNAME */
     const char *failure;       /* words for DNS_FAILED */
     /* private: */
     struct timer turn;
     struct dns *dns;
     char name[DNS_NAME_MAX];
-    uint8_t type, pending, state;
+    uint8_t type, pending, state, family_max;
 };
 
 /* Needs the worker's io. */

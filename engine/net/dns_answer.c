@@ -4,12 +4,35 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
+
 #define HEADER_LEN  12
 #define RECORDS_MAX 1000 /* looked at in one answer */
+#define ALIASES_MAX 16   /* in one chain; more is a resolver gone wrong */
+#define CLASS_IN    1
 
 struct reader {
     const uint8_t *message;
     size_t len, at;
+};
+
+/* One CNAME: where its two names begin. */
+struct alias {
+    size_t owner_at, target_at;
+};
+
+struct chain {
+    size_t question_at;
+    uint32_t count;
+    struct alias aliases[ALIASES_MAX];
+};
+
+struct record {
+    struct reader data; /* at the first byte of its data; the rest of the message stays readable,
+                           for compressed names */
+    size_t owner_at, end;
+    uint16_t type, class, data_len;
+    uint32_t ttl_s;
 };
 
 static bool take_u16(struct reader *reader, uint16_t *out)
@@ -80,10 +103,11 @@ static struct dns_mx *mx_place(struct dns_answer *out, uint16_t preference)
     return worst->preference > preference ? worst : NULL;
 }
 
-static bool take_mx(struct reader record, struct dns_answer *out)
+static bool take_mx(const struct record *record, struct dns_answer *out)
 {
+    struct reader data = record->data;
     struct dns_mx mx;
-    if (!take_u16(&record, &mx.preference) || !take_name(&record, mx.host)) {
+    if (!take_u16(&data, &mx.preference) || !take_name(&data, mx.host) || data.at != record->end) {
         return false;
     }
     struct dns_mx *place = mx_place(out, mx.preference);
@@ -93,68 +117,157 @@ static bool take_mx(struct reader record, struct dns_answer *out)
     return true;
 }
 
-static bool take_address(const struct reader *record, uint16_t data_len, enum dns_type type,
-                         struct dns_answer *out)
+static bool take_address(const struct record *record, struct dns_answer *out)
 {
-    size_t want = type == DNS_TYPE_A ? 4 : 16;
-    if (data_len != want) {
+    bool ipv4 = record->type == DNS_TYPE_A;
+    size_t want = ipv4 ? 4 : 16;
+    if (record->data_len != want) {
         return false;
     }
     if (out->address_count < DNS_ADDRESSES_MAX) {
         struct address *address = &out->addresses[out->address_count++];
-        *address = (struct address){.family = type == DNS_TYPE_A ? ADDRESS_IPV4 : ADDRESS_IPV6};
-        memcpy(address->ip, record->message + record->at, want);
+        *address = (struct address){.family = ipv4 ? ADDRESS_IPV4 : ADDRESS_IPV6};
+        memcpy(address->ip, record->data.message + record->data.at, want);
     }
+    return true;
+}
+
+static bool take_alias(const struct record *record, struct chain *chain, struct dns_answer *out)
+{
+    struct reader data = record->data;
+    if (chain->count == ALIASES_MAX || !take_name(&data, NULL) || data.at != record->end) {
+        return false;
+    }
+    chain->aliases[chain->count++] = (struct alias){record->owner_at, record->data.at};
+    out->is_alias = true;
     return true;
 }
 
 /* RFC 2308 5: how long "there is none" may be kept. */
-static bool take_soa(struct reader record, uint32_t ttl_s, struct dns_answer *out)
+static bool take_soa(const struct record *record, struct dns_answer *out)
 {
+    struct reader data = record->data;
     uint32_t numbers[5];
-    if (!take_name(&record, NULL) || !take_name(&record, NULL)) {
+    if (!take_name(&data, NULL) || !take_name(&data, NULL)) {
         return false;
     }
     for (int i = 0; i < 5; i++) {
-        if (!take_u32(&record, &numbers[i])) {
+        if (!take_u32(&data, &numbers[i])) {
             return false;
         }
     }
-    note_ttl(out, ttl_s < numbers[4] ? ttl_s : numbers[4]);
+    if (data.at != record->end) {
+        return false;
+    }
+    note_ttl(out, record->ttl_s < numbers[4] ? record->ttl_s : numbers[4]);
     return true;
 }
 
-static bool take_record(struct reader *reader, enum dns_type wanted, struct dns_answer *out)
+static bool take_record(struct reader *reader, struct record *record)
 {
-    uint16_t type, class, data_len;
-    uint32_t ttl_s;
-    if (!take_name(reader, NULL) || !take_u16(reader, &type) || !take_u16(reader, &class) ||
-        !take_u32(reader, &ttl_s) || !take_u16(reader, &data_len) ||
-        reader->len - reader->at < data_len) {
+    record->owner_at = reader->at;
+    if (!take_name(reader, NULL) || !take_u16(reader, &record->type) ||
+        !take_u16(reader, &record->class) || !take_u32(reader, &record->ttl_s) ||
+        !take_u16(reader, &record->data_len) || reader->len - reader->at < record->data_len) {
         return false;
     }
-    struct reader record = *reader;
-    reader->at += data_len;
-    if (type == DNS_TYPE_CNAME) {
-        out->is_alias = true;
-        note_ttl(out, ttl_s);
+    record->data = *reader;
+    reader->at += record->data_len;
+    record->end = reader->at;
+    return true;
+}
+
+static bool use_answer(const struct record *record, enum dns_type wanted, struct chain *chain,
+                       struct dns_answer *out)
+{
+    bool is_wanted = record->type == (uint16_t)wanted;
+    if (record->class != CLASS_IN || (!is_wanted && record->type != DNS_TYPE_CNAME)) {
         return true;
     }
-    if (type == DNS_TYPE_SOA) {
-        return take_soa(record, ttl_s, out);
+    note_ttl(out, record->ttl_s);
+    if (!is_wanted) {
+        return take_alias(record, chain, out);
     }
-    if (type != wanted) {
-        return true;
+    return wanted == DNS_TYPE_MX ? take_mx(record, out) : take_address(record, out);
+}
+
+/* ---- the chain of aliases ---- */
+
+static void name_at(const struct reader *reader, size_t at, char out[DNS_NAME_MAX])
+{
+    struct reader there = {.message = reader->message, .len = reader->len, .at = at};
+    if (!take_name(&there, out)) {
+        *out = '\0'; /* not so: it was read before */
     }
-    note_ttl(out, ttl_s);
-    return wanted == DNS_TYPE_MX ? take_mx(record, out)
-                                 : take_address(&record, data_len, wanted, out);
+}
+
+static const struct alias *alias_of(const struct reader *reader, const struct chain *chain,
+                                    const char *name)
+{
+    for (uint32_t i = 0; i < chain->count; i++) {
+        char owner[DNS_NAME_MAX];
+        name_at(reader, chain->aliases[i].owner_at, owner);
+        if (bytes_equal_nocase(bytes_from_string(owner), bytes_from_string(name))) {
+            return &chain->aliases[i];
+        }
+    }
+    return NULL;
+}
+
+/* Does following the aliases end? Names that lead back to themselves are a fault of the zone, to
+ * be tried again, and not a name without records. */
+static bool chain_ends(const struct reader *reader, const struct chain *chain)
+{
+    char name[DNS_NAME_MAX];
+    name_at(reader, chain->question_at, name);
+    for (uint32_t step = 0; step <= chain->count; step++) {
+        const struct alias *alias = alias_of(reader, chain, name);
+        if (alias == NULL) {
+            return true;
+        }
+        name_at(reader, alias->target_at, name);
+    }
+    return false;
+}
+
+/* ---- the message ---- */
+
+static bool take_questions(struct reader *reader, uint16_t count, struct chain *chain)
+{
+    chain->question_at = reader->at;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!take_name(reader, NULL) || reader->len - reader->at < 4) {
+            return false;
+        }
+        reader->at += 4;
+    }
+    return true;
+}
+
+/* Of what the authorities add only the SOA counts: it is what makes a negative answer's TTL. */
+static bool take_records(struct reader *reader, uint32_t answers, uint32_t authorities,
+                         enum dns_type type, struct chain *chain, struct dns_answer *out)
+{
+    uint32_t records = answers + authorities;
+    for (uint32_t i = 0; i < records && i < RECORDS_MAX; i++) {
+        struct record record;
+        if (!take_record(reader, &record)) {
+            return false;
+        }
+        bool is_soa = record.type == DNS_TYPE_SOA && record.class == CLASS_IN;
+        if (i < answers ? !use_answer(&record, type, chain, out)
+                        : is_soa && !take_soa(&record, out)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool dns_answer_parse(const uint8_t *message, size_t len, enum dns_type type,
                       struct dns_answer *out)
 {
     *out = (struct dns_answer){0};
+    struct chain chain = {0};
     struct reader reader = {.message = message, .len = len, .at = 4};
     uint16_t questions, answers, authorities;
     if (len < HEADER_LEN || !take_u16(&reader, &questions) || !take_u16(&reader, &answers) ||
@@ -162,17 +275,7 @@ bool dns_answer_parse(const uint8_t *message, size_t len, enum dns_type type,
         return false;
     }
     reader.at = HEADER_LEN;
-    for (uint32_t i = 0; i < questions; i++) {
-        if (!take_name(&reader, NULL) || reader.len - reader.at < 4) {
-            return false;
-        }
-        reader.at += 4;
-    }
-    uint32_t records = (uint32_t)answers + authorities;
-    for (uint32_t i = 0; i < records && i < RECORDS_MAX; i++) {
-        if (!take_record(&reader, type, out)) {
-            return false;
-        }
-    }
-    return true;
+    return take_questions(&reader, questions, &chain) &&
+           take_records(&reader, answers, authorities, type, &chain, out) &&
+           (chain.count == 0 || questions == 0 || chain_ends(&reader, &chain));
 }

@@ -25,8 +25,9 @@ struct dns_answer {
     struct address addresses[DNS_ADDRESSES_MAX];
 };
 
-/* Reads the records of `type` out of a message. False: broken. More than the caps: of MX the best
- * preferences are kept, of addresses the first. */
+/* Reads the records of `type` out of a message. False: broken, a chain of aliases that leads back
+ * to itself included. More than the caps: of MX the best preferences are kept, of addresses the
+ * first. */
 bool dns_answer_parse(const uint8_t *message, size_t len, enum dns_type type,
                       struct dns_answer *out);
 

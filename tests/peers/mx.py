@@ -181,12 +181,14 @@ class Session:
     def __init__(self, mx, reader, writer):
         self.mx, self.reader, self.writer = mx, reader, writer
         self.socket = writer.get_extra_info("socket")
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.source, self.source_port = writer.get_extra_info("peername")[:2]
         self.begun, self.ended = time.monotonic(), None
         self.number = len(mx.sessions)
         self.commands, self.transactions, self.said, self.reads = [], [], [], []
         self.hello, self.tls, self.last_code = None, None, 0
         self.transaction = None
+        self.on_code = None  # told of each code that is said, before what follows it
         self.buffer = b""
         self.gone = asyncio.Event()
         self.closed_by_peer = False
@@ -240,6 +242,8 @@ class Session:
         code = data.rstrip(b"\r\n").rpartition(b"\n")[2][:3]
         if code.isdigit():
             self.last_code = int(code)
+            if self.on_code is not None:
+                self.on_code(self.last_code)
         self.said.append((time.monotonic(), data[:256]))
         try:
             self.writer.write(data)
@@ -282,9 +286,19 @@ class Session:
                 result = await result
             await self.play(result, argument)
 
-    async def stage(self, name, argument=b""):
+    async def stage(self, name, argument=b"", note=None):
+        """Plays a stage; the code it said last. note: gets its first code as soon as it is said,
+        for the script may close behind it."""
+        def first(code):
+            self.on_code = None
+            note(code)
+
         self.last_code = 0
-        await self.play(self.mx.script[name], argument)
+        self.on_code = first if note is not None else None
+        try:
+            await self.play(self.mx.script[name], argument)
+        finally:
+            self.on_code = None
         return self.last_code
 
     async def serve(self):
@@ -316,7 +330,8 @@ class Session:
         self.transaction = Transaction(self, argument)
         self.transactions.append(self.transaction)
         self.mx.transactions.append(self.transaction)
-        self.transaction.mail_code = await self.stage("mail", argument)
+        transaction = self.transaction
+        await self.stage("mail", argument, lambda code: setattr(transaction, "mail_code", code))
         if self.transaction.mail_code // 100 != 2:
             self.transaction = None
 
@@ -327,17 +342,25 @@ class Session:
         transaction = self.transaction
         place = len(transaction.rcpts)
         transaction.rcpts.append((argument, 0))
-        transaction.rcpts[place] = (argument, await self.stage("rcpt", argument))
+
+        def note(code):
+            transaction.rcpts[place] = (argument, code)
+
+        await self.stage("rcpt", argument, note)
 
     async def on_data(self, argument):
         transaction = self.transaction
         if transaction is None:
             await self.play("503 5.5.1 MAIL first")
             return
+
+        def note(code):
+            transaction.data_code = code
+
         if not transaction.accepted_rcpts:
-            transaction.data_code = await self.stage("data_unwanted", argument)
+            await self.stage("data_unwanted", argument, note)
         else:
-            transaction.data_code = await self.stage("data", argument)
+            await self.stage("data", argument, note)
         if transaction.data_code == 354:
             await self.read_message(transaction)
         self.transaction = None
@@ -346,7 +369,7 @@ class Session:
         await self.stage("body")
         transaction.data = await self.body()
         stage = "final" if transaction.accepted_rcpts else "lone_dot"
-        transaction.code = await self.stage(stage, transaction.data)
+        await self.stage(stage, transaction.data, lambda code: setattr(transaction, "code", code))
 
     async def on_bdat(self, argument):
         words = argument.split()
@@ -358,14 +381,16 @@ class Session:
         transaction.chunks.append(octets)
         last = len(words) > 1
         code = await self.stage("bdat", argument)
-        if code == 0 and last:
-            transaction.data = b"".join(transaction.chunks)
-            code = await self.stage("final", transaction.data)
-        elif code == 0:
-            await self.play("250 2.0.0 octets received")
-        if last or code // 100 != 2:
+        if code != 0:
             transaction.code = code
             self.transaction = None
+        elif last:
+            transaction.data = b"".join(transaction.chunks)
+            self.transaction = None
+            await self.stage("final", transaction.data,
+                             lambda code: setattr(transaction, "code", code))
+        else:
+            await self.play("250 2.0.0 octets received")
 
     async def on_rset(self, argument):
         self.transaction = None
@@ -411,7 +436,9 @@ class Mx:
         }
         self.script.update(script)
         self.server = None
-        loop.call(self.listen())
+        # Made by the caller: in the network namespace that its thread is in.
+        listener = self.open_socket()
+        loop.call(self.listen(listener))
 
     def ehlo(self, session, argument):
         names = [name for name in self.capabilities
@@ -420,13 +447,16 @@ class Mx:
         return "\n".join("250" + ("-" if i + 1 < len(lines) else " ") + line
                          for i, line in enumerate(lines))
 
-    async def listen(self):
+    def open_socket(self):
         family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
         listener = socket.socket(family)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self.receive_bytes:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_bytes)
         listener.bind((self.address, self.port))
+        return listener
+
+    async def listen(self, listener):
         self.server = await asyncio.start_server(self.on_connection, sock=listener, backlog=1024)
 
     async def on_connection(self, reader, writer):
@@ -468,7 +498,7 @@ class Mx:
 
     def transcript(self):
         lines = []
-        for session in list(self.sessions):
+        for session in list(self.sessions)[:8]:
             lines.append(f"  {self.address}: session {session.number} from {session.source} "
                          f"({session.hello}) tls={session.tls is not None}")
             said = [(when, "S: " + data[:120].decode("latin-1").rstrip().replace("\r\n", " | "))
@@ -476,9 +506,10 @@ class Mx:
             heard = [(one.time, "C: " + one.line[:120].decode("latin-1"))
                      for one in session.commands]
             begin = session.begun
-            for when, text in sorted(said + heard)[-60:]:
+            for when, text in sorted(said[:20] + heard[:40]):
                 lines.append(f"    {when - begin:7.3f} {text}")
             if session.ended:
                 lines.append(f"    {session.ended - begin:7.3f} ended"
                              f"{' (by the client)' if session.closed_by_peer else ''}")
-        return "\n".join(lines[-120:])
+        lines.append(f"  {self.address}: {len(self.sessions)} sessions, {len(self.messages)} messages")
+        return "\n".join(lines[-150:])

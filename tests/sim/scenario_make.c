@@ -13,7 +13,7 @@
 #define BODY_LEN_MAX 30000
 #define START_US_MAX (600 * SIM_SECOND)
 #define RATED_WORLDS 200000 /* per million */
-#define SEGMENT_MIN  (256u * 1024)
+#define SEGMENT_MIN  (1024u * 1024)
 #define SEGMENT_MAX  (4u * 1024 * 1024)
 
 static struct address address_of(const char *text)
@@ -149,7 +149,9 @@ static void on_decided(void *owner, struct sim_injection *injection, uint32_t nu
     sim_offer_token(injection, number, token);
     uint32_t vmta = (uint32_t)(strstr(token, ".v")[2] - '0');
     ledger_offer(scenario->ledger, token, vmta, injection->body_digest);
-    ledger_promise(scenario->ledger, token, promises[offer->fate]);
+    enum ledger_promise promise = promises[offer->fate];
+    promise = promise == LEDGER_NO && offer->end_sent ? LEDGER_LATE_NO : promise;
+    ledger_promise(scenario->ledger, token, promise, offer->decided_us);
     for (uint32_t i = 0; i < injection->rcpt_count; i++) {
         if ((offer->accepted & 1u << i) != 0) {
             ledger_recipient(scenario->ledger, token, injection->rcpts[i]);
@@ -194,7 +196,7 @@ void scenario_make(struct scenario *scenario)
     scenario->engine_options = (struct sim_engine_options){
         .configuration = scenario->configuration,
         .mailbox_len = 2,
-        .segment_bytes = SEGMENT_MIN << sim_between(sim, 0, 4),
+        .segment_bytes = SEGMENT_MIN << sim_between(sim, 0, 2),
     };
     assert(scenario->engine_options.segment_bytes <= SEGMENT_MAX);
 }

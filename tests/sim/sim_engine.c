@@ -8,6 +8,7 @@
 #include "io/io.h"
 #include "policy/config.h"
 #include "sim_memory.h"
+#include "spool.h"
 #include "worker.h"
 
 struct sim_engine {
@@ -157,12 +158,33 @@ uint64_t sim_engine_turns_awake(const struct sim_engine *self)
     return most;
 }
 
+bool sim_engine_sound(const struct sim_engine *self)
+{
+    struct spool_status status;
+    spool_status(self->engine->spool, &status);
+    return status.hold_reason == NULL;
+}
+
+/* What the workers' threads do at their end, in the same steps. */
+static void end_workers(struct engine *engine)
+{
+    engine_close_followers(engine);
+    for (uint32_t i = 0; i < engine->worker_count; i++) {
+        worker_destroy(&engine->workers[i]);
+    }
+    engine_close_spool(engine);
+    for (uint32_t i = 0; i < engine->worker_count; i++) {
+        io_destroy(engine->workers[i].io);
+    }
+}
+
 size_t sim_engine_destroy(struct sim_engine *self)
 {
     for (uint32_t i = 0; i < self->engine->worker_count; i++) {
         sim_undrive(self->engine->workers[i].io);
     }
     sim_memory_enter();
+    end_workers(self->engine);
     engine_destroy(self->engine);
     sim_memory_leave();
     sim_give(self);
