@@ -53,7 +53,7 @@ static struct bytes read_payload(struct recovery *recovery, const struct log_seg
     uint32_t len = entry->record.len;
     uint64_t size = log_record_size(len);
     struct log_record seen;
-    int64_t result = io_file_read_at(log->io, segment->fd, recovery->buffer, size, entry->offset);
+    int64_t result = log_read_at(log->io, segment->fd, recovery->buffer, size, entry->offset);
     if (result != (int64_t)size || !log_head_decode(recovery->buffer, &seen) || seen.len != len ||
         !log_record_intact(recovery->buffer, log_seed(log->id, segment->generation), len)) {
         log_count_damaged(log, place_of(segment, entry->offset));
@@ -96,7 +96,7 @@ static bool load_section(struct recovery *recovery, const struct log_segment *se
         recovery->footer = larger;
         recovery->footer_bytes = len;
     }
-    int64_t result = io_file_read_at(log->io, segment->fd, recovery->footer, len, from);
+    int64_t result = log_read_at(log->io, segment->fd, recovery->footer, len, from);
     uint32_t seed = log_seed(log->id, segment->generation);
     return result == (int64_t)len && crypto_crc32c(seed, recovery->footer, len) ==
                                          (rest ? trailer->rest_crc : trailer->first_crc);
