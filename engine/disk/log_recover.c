@@ -173,6 +173,10 @@ static bool scan_record(struct recovery *recovery, struct scan *scan)
     }
     if (record.type == LOG_BEGIN) {
         if (scan->chain && !continues(log, &record)) {
+            LOG_INFO("spool %s: segment %08x lies behind a hole: it follows %08x to %u, but that "
+                     "ends at %u of %08x",
+                     log->directory, segment->generation, (uint32_t)record.ref, record.index,
+                     log->last_end, log->last_generation);
             return false;
         }
     } else if (segment->entry_count < segment->entry_max) {
