@@ -286,8 +286,10 @@ void log_failure_advance(struct log *log)
         cut_segment(log, log->open, LOG_HEADER_BYTES);
     }
     log->options.owner.lost(log->options.owner.owner, cut_place);
-    log->last_generation = segment->generation;
-    log->last_end = offset;
+    /* The next segment goes on behind the last one there is, be it cut to nothing: a restart
+     * follows them one by one. */
+    log->last_generation = log->open->generation;
+    log->last_end = log->open->records_end;
     log->open = log->sealing = NULL;
     log->seal_state = SEAL_NONE;
     log->submitted = log->written = log->wanted = log->synced = log->appended;
