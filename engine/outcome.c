@@ -224,6 +224,21 @@ void outcome_of_rcpt(struct outcomes *outcomes, const struct attempt *attempt, s
 
 /* ---- a queue's failure ---- */
 
+/* How long the queue waits now. Several connections may have been opening when the host became
+ * unreachable: the first that fails moves the clock, the others belong to the same round. */
+static uint64_t move_retry_clock(struct queue *queue, uint64_t now_ms)
+{
+    if (queue->not_before_ms > now_ms) {
+        return queue->not_before_ms - now_ms;
+    }
+    uint64_t wait_ms = retry_interval_ms(&queue->site->settings->retry_after, queue->retry_index);
+    if (queue->retry_index < UINT8_MAX) {
+        queue->retry_index++;
+    }
+    queue_hold_until(queue, now_ms + wait_ms, now_ms);
+    return wait_ms;
+}
+
 void outcome_of_queue(struct outcomes *outcomes, const struct attempt *attempt, struct queue *queue,
                       enum client_stage stage, const char *stage_name, const struct reply *reply,
                       bool hold_queue)
@@ -239,13 +254,8 @@ void outcome_of_queue(struct outcomes *outcomes, const struct attempt *attempt, 
     add_attempt(&event, attempt);
     add_reply(&event, &texts, reply);
     if (hold_queue) {
-        uint64_t wait_ms =
-            retry_interval_ms(&queue->site->settings->retry_after, queue->retry_index);
-        if (queue->retry_index < UINT8_MAX) {
-            queue->retry_index++;
-        }
+        uint64_t wait_ms = move_retry_clock(queue, now_ms);
         event.next_attempt_wall_ms = (uint64_t)io_wall_ms(outcomes->io) + wait_ms;
-        queue_hold_until(queue, now_ms + wait_ms, now_ms);
     }
     queue_note_error(queue, io_wall_ms(outcomes->io), event.dsn_diag);
     put(outcomes, SPOOL_EVENT, NULL, &event);
@@ -280,13 +290,41 @@ bool outcome_bounce_ready(struct outcomes *outcomes, const struct attempt *attem
     return !list_empty(&queue->ready);
 }
 
+static bool is_older(const struct rcpt *rcpt, uint64_t age_ms, uint64_t now_ms)
+{
+    int64_t age = (int64_t)now_ms - rcpt_message(rcpt)->accepted_ms;
+    return age >= 0 && (uint64_t)age >= age_ms;
+}
+
+void outcome_bounce_older(struct outcomes *outcomes, const struct attempt *attempt,
+                          struct queue *queue, const char *stage_name, uint64_t age_ms)
+{
+    uint64_t now_ms = io_now_ms(outcomes->io);
+    struct reply reply;
+    reply_make(&reply, 550, "5.1.2", "domain has no MX");
+    uint32_t left = OUTCOME_BOUNCE_MAX;
+    struct list_node *next;
+    for (struct list_node *node = list_first(&queue->ready); node != NULL && left > 0;
+         node = next) {
+        next = list_next(&queue->ready, node);
+        struct rcpt *rcpt = CONTAINER_OF(node, struct rcpt, ready);
+        if (is_older(rcpt, age_ms, now_ms)) {
+            bool removed = queue_remove(queue, rcpt);
+            assert(removed);
+            bounce_waiting(outcomes, attempt, queue, rcpt, stage_name, &reply);
+            left--;
+        }
+    }
+    schedule_mark(outcomes->scheduler, queue->site);
+}
+
 void outcome_expired(struct outcomes *outcomes, struct queue *queue, struct rcpt *rcpt)
 {
     char text[QUEUE_ERROR_MAX + 64];
     snprintf(text, sizeof text, "delivery time expired (last error: %s)",
              queue->last_error != NULL ? queue->last_error->text : "none");
     struct reply reply;
-    reply_make(&reply, 550, "4.4.7", text);
+    reply_make(&reply, 450, "4.4.7", text);
     bounce_waiting(outcomes, NULL, queue, rcpt, "expired", &reply);
     schedule_mark(outcomes->scheduler, queue->site);
 }

@@ -45,6 +45,11 @@ void outcome_of_queue(struct outcomes *outcomes, const struct attempt *attempt, 
 bool outcome_bounce_ready(struct outcomes *outcomes, const struct attempt *attempt,
                           struct queue *queue, const char *stage_name, const struct reply *reply);
 
+/* The domain has no MX and policy bounces mail that is older than `age_ms` for it: bounces what is
+ * ready and that old, at most OUTCOME_BOUNCE_MAX now (the rest with a later attempt). */
+void outcome_bounce_older(struct outcomes *outcomes, const struct attempt *attempt,
+                          struct queue *queue, const char *stage_name, uint64_t age_ms);
+
 /* Its time is over (4.4.7) or an operator deleted it; the recipient has left its queue. */
 void outcome_expired(struct outcomes *outcomes, struct queue *queue, struct rcpt *rcpt);
 

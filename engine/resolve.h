@@ -22,7 +22,7 @@ struct domain_settings;
 
 struct route_host {
     char name[DNS_NAME_MAX]; /* as in the MX record or smtp-hosts; shown in dsnMta */
-    uint16_t preference;
+    uint32_t preference;     /* of the MX; with smtp-hosts 65,536 times the place there, and that */
     uint16_t first_address, address_count;
 };
 
@@ -57,6 +57,9 @@ struct resolve_request {
      */
     void (*done)(struct resolve_request *request, struct route *route);
     struct reply failure;
+    /* With a transient failure: the domain has no MX and bounce-upon-no-mx names an age. Mail that
+     * is older should bounce (550 5.1.2) instead. */
+    bool no_mx;
     /* private: */
     struct list_node node;
     struct timer turn;

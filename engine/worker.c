@@ -191,6 +191,7 @@ static int open_listener(struct worker *worker, const struct address *address,
         listener_open(&(struct listener_options){.io = worker->io,
                                                  .sessions = worker->sessions,
                                                  .address = *address,
+                                                 .host_name = text_or_null(from->settings.host_name),
                                                  .source_name = source},
                       error);
     if (listener == NULL) {
@@ -246,6 +247,31 @@ int worker_start(struct worker *worker, struct error *error)
         }
     }
     return 0;
+}
+
+static void on_listener_closed(void *owner)
+{
+    uint32_t *open_count = owner;
+    (*open_count)--;
+}
+
+static void on_sessions_stopped(void *owner);
+
+void worker_unstart(struct worker *worker)
+{
+    if (worker->sessions == NULL) {
+        return;
+    }
+    uint32_t open_count = worker->listener_count;
+    for (uint32_t i = 0; i < worker->listener_count; i++) {
+        listener_close(worker->listeners[i], on_listener_closed, &open_count);
+    }
+    worker->listener_count = 0;
+    sessions_stop(worker->sessions, on_sessions_stopped);
+    while (open_count > 0 || !worker->sessions_stopped) {
+        int result = io_run(worker->io, UINT64_MAX);
+        assert(result == 0);
+    }
 }
 
 /* ---- the loop ---- */
@@ -321,6 +347,7 @@ bool worker_gone(const struct worker *worker)
 void worker_reload(struct worker *worker, const struct config *config)
 {
     worker->config = config;
+    sessions_reload(worker->sessions);
     schedule_reload(worker->scheduler, config);
 }
 

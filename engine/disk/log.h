@@ -38,6 +38,7 @@ enum log_flags {
     LOG_EVENT = 2, /* the payload is an event for followers */
     LOG_RCPT = 4,  /* ref and index name a recipient */
     LOG_FINAL = 8, /* that recipient is done */
+    LOG_RUN = 16,  /* a copied event that does not follow on the one copied before it */
 };
 
 /* What a record's head says, and its footer entry too: a restart needs nothing else of it. */
@@ -222,9 +223,9 @@ bool log_walk_busy(const struct log_walk *walk);
 int log_walk_entries(struct log_walk *walk, uint32_t generation);
 int log_walk_records(struct log_walk *walk, uint32_t generation, uint32_t from_offset);
 
-/* 1: the next one, valid until the next call; 0: `ready` will be called; -ENODATA: the end;
- * else -errno. For records `detail` is the payload for types in `payload_types` (bit 1 << type),
- * else empty. */
+/* 1: the next one, valid until the next call; 0: `ready` will be called; -ENODATA: the end; else
+ * -errno, -EBADMSG: the footer is damaged, and what it gave may not be all. For records `detail` is
+ * the payload for types in `payload_types` (bit 1 << type), else empty. */
 int log_walk_next(struct log_walk *walk, uint32_t payload_types, struct log_record *record,
                   uint64_t *place, struct bytes *detail);
 
