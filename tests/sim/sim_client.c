@@ -412,15 +412,15 @@ static void on_body_reply(struct sim_client *client, uint16_t code)
 static void on_reply(struct sim_client *client, uint16_t code)
 {
     uint32_t place = client->expected_first;
-    assert(client->expected_count > 0); /* else the server spoke unasked */
-    client->expected_first = (client->expected_first + 1) % EXPECTED_MAX;
-    client->expected_count--;
     bool failed = code >= 400;
-    if (code == 421) {
+    if (code == 421) { /* RFC 5321 3.8: may come unasked, and at any time */
         transaction_failed(client, code);
         leave(client, false);
         return;
     }
+    assert(client->expected_count > 0); /* else the server spoke unasked */
+    client->expected_first = (client->expected_first + 1) % EXPECTED_MAX;
+    client->expected_count--;
     switch (client->expected[place]) {
     case GREETING:
         go_on(client, failed ? QUIT : EHLO, 0);
