@@ -24,18 +24,19 @@ messages = 20_000
 
 def inject(world):
     """smtp-source, run after run: (virtual MTA, domain) by turns. Recipients are N + name."""
-    share, jobs = messages // (len(VMTAS) * DOMAINS), []
-    for number, vmta in enumerate(VMTAS):
-        for domain in range(DOMAINS):
-            rcpt = f"-{vmta}@d{domain}.test"
-            jobs.append(["/usr/sbin/smtp-source", "-s", "2", "-m", str(share), "-d", "-N", "-l",
-                         str(SIZE), "-f", f"{vmta}@in.test", "-t", rcpt, "-S", "campaign",
-                         f"{world.address(1 + number)}:{PORT}"])
+    share, more = divmod(messages, len(VMTAS) * DOMAINS)
+    jobs = []
+    for place in range(len(VMTAS) * DOMAINS):
+        number, domain = divmod(place, DOMAINS)
+        vmta, count = VMTAS[number], share + (place < more)
+        jobs.append(["/usr/sbin/smtp-source", "-s", "2", "-m", str(count), "-d", "-N", "-l",
+                     str(SIZE), "-f", f"{vmta}@in.test", "-t", f"-{vmta}@d{domain}.test", "-S",
+                     "campaign", f"{world.address(1 + number)}:{PORT}"])
     with ThreadPoolExecutor(SESSIONS) as pool:
         for done in pool.map(lambda job: subprocess.run(job, capture_output=True, text=True,
                                                         timeout=300, check=False), jobs):
             check(done.returncode == 0 and not done.stderr, f"smtp-source: {done.stderr[-500:]}")
-    return share * len(jobs)
+    return messages
 
 
 def check_counts(sent, status):
