@@ -183,10 +183,12 @@ enum reclaim_state {
 struct reclaim {
     enum reclaim_state state;
     uint32_t generation;
-    bool raw;         /* by records, not by footer: the footer did not show all that lives */
-    bool ended;       /* the walk has */
-    bool have;        /* record, place: looked at, not done with */
-    bool events_only; /* a further walk for a further run of events */
+    bool raw;          /* by records, not by footer: the footer did not show all that lives */
+    bool ended;        /* the walk has */
+    bool have;         /* record, place: looked at, not done with */
+    bool broken;       /* this walk met an error: it did not see all */
+    uint32_t troubles; /* reads that failed in this segment, and were tried again */
+    bool events_only;  /* a further walk for a further run of events */
     bool has_run;
     struct extent run;   /* of events: copied in this walk */
     uint64_t run_copied; /* the last sequence of it that was */

@@ -191,6 +191,7 @@ static int open_listener(struct worker *worker, const struct address *address,
         listener_open(&(struct listener_options){.io = worker->io,
                                                  .sessions = worker->sessions,
                                                  .address = *address,
+                                                 .host_name = text_or_null(from->settings.host_name),
                                                  .source_name = source},
                       error);
     if (listener == NULL) {
@@ -346,6 +347,7 @@ bool worker_gone(const struct worker *worker)
 void worker_reload(struct worker *worker, const struct config *config)
 {
     worker->config = config;
+    sessions_reload(worker->sessions);
     schedule_reload(worker->scheduler, config);
 }
 

@@ -53,7 +53,7 @@ static struct bytes read_payload(struct recovery *recovery, const struct log_seg
     uint32_t len = entry->record.len;
     uint64_t size = log_record_size(len);
     struct log_record seen;
-    int64_t result = io_file_read_at(log->io, segment->fd, recovery->buffer, size, entry->offset);
+    int64_t result = log_read_at(log->io, segment->fd, recovery->buffer, size, entry->offset);
     if (result != (int64_t)size || !log_head_decode(recovery->buffer, &seen) || seen.len != len ||
         !log_record_intact(recovery->buffer, log_seed(log->id, segment->generation), len)) {
         log_count_damaged(log, place_of(segment, entry->offset));
@@ -96,7 +96,7 @@ static bool load_section(struct recovery *recovery, const struct log_segment *se
         recovery->footer = larger;
         recovery->footer_bytes = len;
     }
-    int64_t result = io_file_read_at(log->io, segment->fd, recovery->footer, len, from);
+    int64_t result = log_read_at(log->io, segment->fd, recovery->footer, len, from);
     uint32_t seed = log_seed(log->id, segment->generation);
     return result == (int64_t)len && crypto_crc32c(seed, recovery->footer, len) ==
                                          (rest ? trailer->rest_crc : trailer->first_crc);
@@ -244,11 +244,7 @@ static void first_pass(struct recovery *recovery, struct log_segment *segment)
         }
         scan_segment(recovery, segment);
     }
-    /* One that was begun, and then cut before its first record, is a link of the chain all the
-     * same: the next one says that it goes on there. */
-    bool begun = segment->entry_count > 0 || segment->records_end > LOG_HEADER_BYTES ||
-                 cut_of(log, segment->generation) != NULL;
-    if (!segment->sealed && !begun) {
+    if (!segment->sealed && segment->entry_count == 0) {
         drop_segment(recovery, segment);
         return;
     }

@@ -286,8 +286,10 @@ void log_failure_advance(struct log *log)
         cut_segment(log, log->open, LOG_HEADER_BYTES);
     }
     log->options.owner.lost(log->options.owner.owner, cut_place);
-    log->last_generation = segment->generation;
-    log->last_end = offset;
+    /* One that is left with no record is none for a restart: the next follows what it followed. */
+    bool empty = segment->entry_count == 0;
+    log->last_generation = empty ? segment->before : segment->generation;
+    log->last_end = empty ? segment->before_end : offset;
     log->open = log->sealing = NULL;
     log->seal_state = SEAL_NONE;
     log->submitted = log->written = log->wanted = log->synced = log->appended;
