@@ -1,18 +1,5 @@
 
 
-#define WORKERS_MAX  4
-#define MESSAGES_MAX 20000
-#define RCPTS_MAX    5
-#define EVENTS_MAX   200000
-#define UPLOADS_MAX  6 /* per worker */
-#define READS_MAX    4 /* per worker */
-#define LIVE_MAX     400
-#define KEYS         6
-#define BODY_MAX     (900 * 1024)
-#define DIRECTORY    "/spool"
-
-enum model_state { UNSENT, SENT, ACCEPTED, REFUSED, GONE };
-
 #include "spool_world.h"
 
 #include "spool_world_model.h"
@@ -535,7 +522,8 @@ struct spool_world *spool_world_create(const struct spool_world_options *options
     world->options = *options;
     world->good = true;
     rng_init(&world->rng, options->seed * 77 + 1);
-    world->sim = sim_create(&(struct sim_options){.seed = options->seed, .calm = options->calm});
+    world->sim = sim_create(&(struct sim_options){
+        .seed = options->seed, .calm = options->calm, .disk_bytes = options->disk_bytes});
     open_engine(world);
     return world;
 }
@@ -636,12 +624,65 @@ static bool has_all_events(void *owner)
     return first_unseen(owner) == UINT32_MAX;
 }
 
-void spool_world_restart(struct spool_world *world)
+/* Trailers of all segments, or some bytes in the footers of every other. */
+static void spoil_segment(struct io *io, int fd, enum spool_spoil spoil, uint32_t number)
+{
+    struct io_file_info info;
+    struct log_header header;
+    struct log_trailer trailer;
+    char head[LOG_HEADER_BYTES], bytes[LOG_TRAILER_BYTES];
+    io_file_info(io, fd, &info);
+    io_file_read_at(io, fd, head, sizeof head, 0);
+    io_file_read_at(io, fd, bytes, sizeof bytes, info.size - sizeof bytes);
+    if (log_header_decode(head, &header) != LOG_HEADER_GOOD ||
+        !log_trailer_decode(bytes, log_seed(header.log_id, header.generation), info.size,
+                            &trailer)) {
+        return; /* still open; or a trailer of its earlier life */
+    }
+    if (spoil == SPOIL_TRAILERS) {
+        io_file_write_at(io, fd, "spoilt", 6, info.size - sizeof bytes);
+    } else if (number % 2 == 0) {
+        io_file_write_at(io, fd, "spoilt", 6, trailer.footer_offset + 20);
+    }
+}
+
+static int spoil_name(void *owner, const char *name)
+{
+    struct spool_world *world = owner;
+    char path[64];
+    uint64_t number;
+    struct bytes rest = bytes_from_string(name);
+    if (bytes_starts_with(rest, BYTES("segment-")) &&
+        bytes_to_u64(bytes_slice(rest, 8, rest.len), 100000, &number)) {
+        struct io *io = world->spoil_io;
+        snprintf(path, sizeof path, "%s/%s", DIRECTORY, name);
+        int fd = io_file_open(io, path, IO_OPEN_READ | IO_OPEN_WRITE);
+        spoil_segment(io, fd, world->spoil, (uint32_t)number);
+        io_file_close(io, fd);
+    }
+    return 0;
+}
+
+static void spoil_segments(struct spool_world *world, enum spool_spoil spoil)
+{
+    struct error error;
+    sim_memory_enter();
+    world->spoil_io = io_create(&(struct io_options){.recv_buffer_bytes = 512}, &error);
+    world->spoil = spoil;
+    io_directory_walk(world->spoil_io, DIRECTORY, spoil_name, world);
+    io_destroy(world->spoil_io);
+    sim_memory_leave();
+}
+
+void spool_world_restart(struct spool_world *world, enum spool_spoil spoil)
 {
     world->draining = true; /* nothing new */
     EXPECT(world, sim_run_until(world->sim, 60 * SIM_SECOND, is_quiet, world), "not quiet");
     close_engine(world);
     world->draining = false;
+    if (spoil != SPOIL_NOTHING) {
+        spoil_segments(world, spoil);
+    }
     for (uint32_t i = 0; i < world->message_count && !world->failed; i++) {
         for (uint32_t r = 0; r < world->messages[i].rcpt_count; r++) {
             world->messages[i].rcpts[r].attempts_safe = world->messages[i].rcpts[r].attempts;

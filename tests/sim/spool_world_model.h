@@ -3,6 +3,7 @@
 #ifndef TESTS_SIM_SPOOL_WORLD_MODEL_H
 #define TESTS_SIM_SPOOL_WORLD_MODEL_H
 
+#include "disk/log_format.h"
 #include "io/io.h"
 #include "io/mailbox.h"
 #include "sim_disk.h"
@@ -23,7 +24,10 @@
 #define LIVE_MAX     400
 #define KEYS         6
 #define BODY_MAX     (900 * 1024)
+#define SAID_MAX     5
 #define DIRECTORY    "/spool"
+
+enum model_state { UNSENT, SENT, ACCEPTED, REFUSED, GONE };
 
 struct model_rcpt {
     uint16_t attempts;      /* handed to the spool */
@@ -102,12 +106,13 @@ struct spool_world {
     struct model_barrier barrier;
     uint64_t durable; /* what the sink keeps */
     bool good, draining, stopped, up, failed;
-    uint32_t message_count, first_live, event_count, seen_count;
+    uint32_t said, message_count, first_live, event_count, seen_count;
     struct model_message messages[MESSAGES_MAX];
     struct model_event events[EVENTS_MAX];
     struct model_key keys[KEYS];
     struct spool_world_counts counts;
-    struct spool_status status_before;
+    struct io *spoil_io;
+    enum spool_spoil spoil;
 };
 
 static void fail(struct spool_world *world, const char *format, ...)
@@ -116,13 +121,16 @@ static void fail(struct spool_world *world, const char *format, ...)
 static void fail(struct spool_world *world, const char *format, ...)
 {
     va_list arguments;
+    world->good = false;
+    if (world->said++ >= SAID_MAX) {
+        return;
+    }
     printf("seed %llu, crash %llu: ", (unsigned long long)world->options.seed,
            (unsigned long long)world->counts.crashes);
     va_start(arguments, format);
     vprintf(format, arguments);
     va_end(arguments);
     printf("\n");
-    world->good = false;
 }
 
 #define EXPECT(world, condition, ...)                                                              \
