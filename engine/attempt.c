@@ -51,7 +51,7 @@ struct attempts *attempts_create(const struct attempts_options *options)
         .spool = options->spool,
         .worker = options->worker,
         .bytes_max = options->prepared_bytes_max,
-        .transactions_max = 2 * (size_t)options->attempts_max * CLIENT_IN_FLIGHT_MAX,
+        .transactions_max = 2 * options->attempts_max * CLIENT_IN_FLIGHT_MAX,
     });
     if (attempts->slab == NULL || attempts->preparer == NULL) {
         attempts_destroy(attempts);

@@ -238,7 +238,7 @@ static void on_transaction_ended(struct client *client, void *owner,
         break;
     case CLIENT_END_RETRY_DATA:
         attempt_remember_fault(attempt, HOST_FAULT_CHUNKING);
-        /* fall through */
+        __attribute__((fallthrough));
     case CLIENT_END_UNATTEMPTED:
         if (transaction->last_refusal != NULL) {
             end_all(attempt, transaction, stage, reply, false);

@@ -111,6 +111,9 @@ struct spool_world {
 };
 
 static void fail(struct spool_world *world, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void fail(struct spool_world *world, const char *format, ...)
 {
     va_list arguments;
     printf("seed %llu, crash %llu: ", (unsigned long long)world->options.seed,
