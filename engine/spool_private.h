@@ -242,6 +242,7 @@ struct spool {
 
     struct list uploads; /* with chunks in the log, not yet committed; in order of id */
     struct list commits; /* appended, not yet synced */
+    struct list failed;  /* to be refused once the log is in order again */
     struct list waiting; /* letters of chunks and commits that found no room */
     struct list batches; /* outcome batches with items not yet synced */
     bool batches_blocked;
@@ -299,6 +300,7 @@ void keeper_on_abort(struct letter *letter);
 void keeper_retry(struct spool *spool);
 void keeper_commits_synced(struct spool *spool);
 void keeper_lost(struct spool *spool);
+void keeper_answer_failed(struct spool *spool);
 
 /* spool_outcome.c */
 bool outcome_worker_init(struct spool_worker *worker);

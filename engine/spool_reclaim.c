@@ -159,11 +159,23 @@ static bool is_final(const struct rcpt *rcpt)
     return place_is_final(rcpt->state_place);
 }
 
+/* Its last outcome is in the log, though not synced. A copy behind that would outlive it, and
+ * bring the message back. */
+static bool is_ending(const struct message *message)
+{
+    for (uint32_t i = 0; i < message->rcpt_count; i++) {
+        if (!is_final(&message->rcpts[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static enum verdict_on_record copy_message(struct spool *spool)
 {
     struct reclaim *reclaim = &spool->reclaim;
     struct message *message = spool_find(spool, reclaim->record.sequence);
-    if (message == NULL || message->record_place != reclaim->place) {
+    if (message == NULL || message->record_place != reclaim->place || is_ending(message)) {
         return RECORD_DONE;
     }
     struct buffer payload;

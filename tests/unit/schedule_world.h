@@ -2,7 +2,8 @@
  * of the test's own. Include once per binary, after test.h.
  *
  * Two workers share limits; letters between them lie in a list until deliver_letters. A
- * connection opens when the test says so (establish) and takes mail when the scheduler offers it. */
+ * connection opens when the test says so (establish) and takes mail when the scheduler offers it.
+ */
 #ifndef TESTS_UNIT_SCHEDULE_WORLD_H
 #define TESTS_UNIT_SCHEDULE_WORLD_H
 
@@ -217,8 +218,8 @@ static struct scheduler *make_scheduler(uint32_t worker)
         .workers = WORKERS,
         .others = world.schedulers,
     });
-    world.outcomes[worker] = outcomes_create(&(struct outcomes_options){
-        .io = &world.io, .scheduler = scheduler, .worker = worker});
+    world.outcomes[worker] = outcomes_create(
+        &(struct outcomes_options){.io = &world.io, .scheduler = scheduler, .worker = worker});
     scheduler_attach(scheduler, &world.attempts, world.outcomes[worker]);
     return scheduler;
 }
@@ -271,9 +272,8 @@ static struct message *arrive_at(uint32_t worker, const char *vmta, const char *
                                  enum tls_need need)
 {
     struct bytes to = bytes_from_string(address);
-    struct envelope_rcpt rcpt = {.address = to,
-                                 .domain_len =
-                                     (uint16_t)(to.len - (size_t)bytes_find(to, '@', 0) - 1)};
+    struct envelope_rcpt rcpt = {
+        .address = to, .domain_len = (uint16_t)(to.len - (size_t)bytes_find(to, '@', 0) - 1)};
     struct message *message = message_create(&(struct envelope){.sender = BYTES("s@example.org"),
                                                                 .vmta = bytes_from_string(vmta),
                                                                 .accepted_wall_ms = 1,

@@ -139,4 +139,3 @@ TEST(several_connections_that_fail_in_one_round_move_the_retry_clock_once)
     CHECK_INT(queue->retry_index, 2);
     end_world();
 }
-
