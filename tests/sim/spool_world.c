@@ -1,21 +1,7 @@
-
-
-#define WORKERS_MAX  4
-#define MESSAGES_MAX 20000
-#define RCPTS_MAX    5
-#define EVENTS_MAX   200000
-#define UPLOADS_MAX  6 /* per worker */
-#define READS_MAX    4 /* per worker */
-#define LIVE_MAX     400
-#define KEYS         6
-#define BODY_MAX     (900 * 1024)
-#define DIRECTORY    "/spool"
-
-enum model_state { UNSENT, SENT, ACCEPTED, REFUSED, GONE };
-
 #include "spool_world.h"
 
 #include "disk/log_format.h"
+
 #include "spool_world_model.h"
 
 /* ---- recipients --------------------------------------------------------------------------- */

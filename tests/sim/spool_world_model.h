@@ -3,6 +3,7 @@
 #ifndef TESTS_SIM_SPOOL_WORLD_MODEL_H
 #define TESTS_SIM_SPOOL_WORLD_MODEL_H
 
+#include "disk/log_format.h"
 #include "io/io.h"
 #include "io/mailbox.h"
 #include "sim_disk.h"
@@ -25,6 +26,8 @@
 #define BODY_MAX     (900 * 1024)
 #define SAID_MAX     5 /* complaints of one world */
 #define DIRECTORY    "/spool"
+
+enum model_state { UNSENT, SENT, ACCEPTED, REFUSED, GONE };
 
 struct model_rcpt {
     uint16_t attempts;      /* handed to the spool */
