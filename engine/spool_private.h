@@ -237,6 +237,8 @@ struct spool {
     struct map messages;
     struct message **recovered; /* until they were taken */
     size_t recovered_count, recovered_max;
+    uint64_t recovered_lowest, recovered_highest; /* ids */
+    size_t recovered_hint;                        /* the message found last is at or before this */
     bool recovery_short;
     uint64_t open_rcpts;
 

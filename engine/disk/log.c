@@ -68,7 +68,11 @@ void log_segment_leave(struct log *log, struct log_segment *segment)
         return;
     }
     segment->state = SEGMENT_FREE;
-    list_push_back(&log->free, &segment->node);
+    if (log->segment_count > log_segments_allowed(log)) {
+        log_segment_delete(log, segment); /* the overdraft goes back */
+    } else {
+        list_push_back(&log->free, &segment->node);
+    }
 }
 
 void log_segment_path(const struct log *log, uint32_t file_number, char out[LOG_PATH_MAX])
@@ -159,12 +163,18 @@ void log_segment_note_event(struct log_segment *segment, const struct log_record
     }
 }
 
+uint64_t log_segments_allowed(const struct log *log)
+{
+    uint64_t allowed = log->options.max_bytes / log->options.segment_bytes;
+    uint64_t most = LOG_SEGMENTS_MAX - LOG_OVERDRAFT;
+    return allowed > most ? most : allowed;
+}
+
 void log_look_at_volume(struct log *log)
 {
     uint64_t free_bytes = 0;
     uint64_t segment_bytes = log->options.segment_bytes;
-    uint64_t allowed = log->options.max_bytes / segment_bytes;
-    allowed = allowed > LOG_SEGMENTS_MAX ? LOG_SEGMENTS_MAX : allowed;
+    uint64_t allowed = log_segments_allowed(log);
     log->creatable = 0;
     if (allowed <= log->segment_count || io_space_free(log->io, log->directory, &free_bytes) != 0 ||
         free_bytes <= log->options.min_free_bytes) {

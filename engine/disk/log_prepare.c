@@ -43,6 +43,21 @@ static struct log_segment *create_file(struct log *log)
     return segment;
 }
 
+/* A log that is full of half-dead segments needs one to copy into before it can release any. The
+ * limit is the operator's wish, not the end of the volume: it is exceeded for a moment. */
+static struct log_segment *overdraw(struct log *log)
+{
+    uint64_t free_bytes = 0;
+    if (!log->starved || log->segment_count >= log_segments_allowed(log) + LOG_OVERDRAFT ||
+        io_space_free(log->io, log->directory, &free_bytes) != 0 ||
+        free_bytes < log->options.segment_bytes) {
+        return NULL;
+    }
+    LOG_WARNING("spool %s: full; one segment more than the limit is made to compact it",
+                log->directory);
+    return create_file(log);
+}
+
 /* Of the released ones the oldest; those of another size (the configuration changed) go. */
 static struct log_segment *choose(struct log *log)
 {
@@ -55,7 +70,7 @@ static struct log_segment *choose(struct log *log)
         log_segment_delete(log, segment);
     }
     log_look_at_volume(log);
-    return log->creatable > 0 ? create_file(log) : NULL;
+    return log->creatable > 0 ? create_file(log) : overdraw(log);
 }
 
 /* ---- steps -------------------------------------------------------------------------------- */
@@ -119,6 +134,7 @@ static void prepare_done(struct log *log)
     segment->generation = log->newest + 1;
     segment->state = SEGMENT_NEXT;
     log->next = segment;
+    log->starved = false;
     if (!log_entries_take(log, segment)) {
         log->next = NULL;
         log->preparing = segment;

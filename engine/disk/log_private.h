@@ -24,6 +24,7 @@
 
 #define LOG_RESERVE_SEGMENTS 2
 #define LOG_SEGMENTS_MAX     16384
+#define LOG_OVERDRAFT        4 /* segments beyond the limit, if nothing else gets a full log going */
 #define LOG_RING_BYTES       (8u * 1024 * 1024)
 #define LOG_WRITE_MAX        (1024u * 1024) /* bytes handed to the kernel in one write */
 #define LOG_WRITES_MAX       16             /* in flight */
@@ -161,6 +162,7 @@ struct log {
     uint64_t prepare_offset;
     uint32_t prepare_failures;
     int prepare_result; /* of what came home while quiet */
+    bool starved;       /* an append that must not wait for long finds no segment */
     bool header_stale;  /* cuts were added since it was written */
     struct timer prepare_timer;
     char *header; /* LOG_HEADER_BYTES */
@@ -191,6 +193,7 @@ void log_segment_note_event(struct log_segment *segment, const struct log_record
 int log_names_changed(struct log *log);
 void log_look_at_volume(struct log *log);
 uint32_t log_segments_free(const struct log *log);
+uint64_t log_segments_allowed(const struct log *log);
 
 /* log_stage.c */
 void log_stage_init(struct log *log);

@@ -180,6 +180,7 @@ void log_begin_segment(struct log *log, struct log_segment *segment, uint32_t be
 static int next_segment(struct log *log)
 {
     if (log->sealing != NULL || log->next == NULL) {
+        log->starved = log->next == NULL && log->sealing == NULL;
         log_prepare_start(log);
         return -EAGAIN;
     }

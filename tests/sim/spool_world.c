@@ -697,6 +697,13 @@ void spool_world_restart(struct spool_world *world, enum spool_spoil spoil)
 void spool_world_finish(struct spool_world *world)
 {
     struct spool_status status;
+    const char *why;
+    /* From here on the disk is well; but a log that has failed for good needs another start. */
+    memset(sim_odds(world->sim), 0, sizeof *sim_odds(world->sim));
+    sim_run_for(world->sim, 10 * SIM_SECOND);
+    if (spool_accepting(world->spool, &why) == SPOOL_FAILED) {
+        spool_world_crash(world, SIM_KILL);
+    }
     world->draining = true;
     EXPECT(world, sim_run_until(world->sim, 600 * SIM_SECOND, is_drained, world), "not drained");
     sim_run_for(world->sim, SIM_SECOND); /* the last outcomes are synced */
