@@ -22,7 +22,7 @@ static struct outcome_batch *batch_of(struct letter *letter)
 
 static struct outcome_item *item_at(struct outcome_batch *batch, uint32_t offset)
 {
-    assert(offset < batch->ready);
+    assert(offset < batch->handed);
     return (struct outcome_item *)(void *)(batch->data + offset);
 }
 
@@ -98,18 +98,18 @@ static void send_home(struct spool *spool, struct outcome_batch *batch)
 /* After anything has changed: what the keeper is done with goes. */
 static void batch_check(struct spool *spool, struct outcome_batch *batch)
 {
-    bool settled = batch->settled == batch->ready;
+    bool settled = batch->settled == batch->handed;
     if (settled) {
         list_remove(&batch->keeper);
     }
-    if (batch->here && batch->taken == batch->ready && (settled || !batch->full)) {
+    if (batch->here && batch->taken == batch->handed && (settled || !batch->full)) {
         send_home(spool, batch);
     }
 }
 
 static void batch_take(struct spool *spool, struct outcome_batch *batch)
 {
-    while (batch->taken < batch->ready && !spool->batches_blocked) {
+    while (batch->taken < batch->handed && !spool->batches_blocked) {
         struct outcome_item *item = item_at(batch, batch->taken);
         spool->batches_blocked = !append_item(spool, batch, item);
         batch->taken += spool->batches_blocked ? 0 : item->size;
@@ -121,6 +121,7 @@ static void on_batch(struct letter *letter)
     struct outcome_batch *batch = batch_of(letter);
     struct spool *spool = batch->worker->spool;
     batch->here = true;
+    batch->handed = batch->ready;
     if (!list_linked(&batch->keeper)) {
         list_push_back(&spool->batches, &batch->keeper);
     }
@@ -244,7 +245,7 @@ static struct outcome_batch *batch_create(struct spool_worker *worker)
 static void batch_reset(struct outcome_batch *batch)
 {
     assert(!batch->away && !list_linked(&batch->keeper));
-    batch->filled = batch->ready = batch->taken = batch->settled = 0;
+    batch->filled = batch->ready = batch->handed = batch->taken = batch->settled = 0;
     batch->full = false;
 }
 

@@ -117,7 +117,8 @@ struct outcome_batch {
     struct list_node keeper; /* keeper's: batches with items not yet synced, in order */
     struct spool_worker *worker;
     uint32_t filled;  /* worker's */
-    uint32_t ready;   /* handed over */
+    uint32_t ready;   /* worker's: lent up to here */
+    uint32_t handed;  /* keeper's: what ready was when the letter came */
     uint32_t taken;   /* keeper's: appended up to here */
     uint32_t settled; /* keeper's: synced up to here */
     bool away;        /* worker's: with the keeper */

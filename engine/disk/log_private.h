@@ -24,7 +24,7 @@
 
 #define LOG_RESERVE_SEGMENTS 2
 #define LOG_SEGMENTS_MAX     16384
-#define LOG_OVERDRAFT        4 /* segments beyond the limit, if nothing else gets a full log going */
+#define LOG_OVERDRAFT        4 /* segments beyond the limit, to get a full log going again */
 #define LOG_RING_BYTES       (8u * 1024 * 1024)
 #define LOG_WRITE_MAX        (1024u * 1024) /* bytes handed to the kernel in one write */
 #define LOG_WRITES_MAX       16             /* in flight */
