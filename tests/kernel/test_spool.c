@@ -232,3 +232,175 @@ TEST(a_message_is_found_after_a_restart_and_gone_after_its_outcome)
     close_spool(&scene);
     end(&scene);
 }
+
+/* ---- damage --------------------------------------------------------------------------------- */
+
+/* Flips a byte of the first body in the spool's files. */
+static bool damage_body(const struct scene *scene, const char *body, size_t len)
+{
+    static char data[1024 * 1024];
+    char path[128];
+    for (int i = 0; i < 16; i++) {
+        snprintf(path, sizeof path, "%s/segment-%05d", scene->directory, i);
+        int fd = open(path, O_RDWR);
+        ssize_t size = fd < 0 ? 0 : pread(fd, data, sizeof data, 0);
+        char *found = size <= 0 ? NULL : memmem(data, (size_t)size, body, len);
+        if (found != NULL) {
+            char changed = (char)(found[100] ^ 1);
+            CHECK_INT(pwrite(fd, &changed, 1, found + 100 - data), 1);
+        }
+        if (fd >= 0) {
+            close(fd);
+        }
+        if (found != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool has_damaged_file(const struct scene *scene)
+{
+    char command[160];
+    snprintf(command, sizeof command, "ls '%s'/damaged-* >/dev/null 2>&1", scene->directory);
+    return system(command) == 0;
+}
+
+static void finish(struct scene *scene, struct message *message)
+{
+    spool_put_outcome(scene->spool, 0,
+                      &(struct spool_outcome){.kind = SPOOL_FINAL,
+                                              .rcpt = &message->rcpts[0],
+                                              .event = BYTES("delivered")});
+}
+
+TEST(a_damaged_body_is_found_when_it_is_moved_and_its_segment_set_aside)
+{
+    static char body[200000], other[200000], seen[SPOOL_CHUNK_MAX];
+    struct scene scene;
+    struct spool_upload upload;
+    struct spool_read read = {.done = on_read};
+    begin(&scene, ".");
+    CHECK(open_spool(&scene, true));
+    for (size_t i = 0; i < sizeof body; i++) {
+        body[i] = (char)(i * 31 % 251);
+    }
+    hand_in(&scene, &upload, body, sizeof body);
+    CHECK_INT(answer, SPOOL_OK);
+    struct message *victim = arrived;
+    CHECK(damage_body(&scene, body, 1000));
+    for (int i = 0; i < 200 && !has_damaged_file(&scene); i++) {
+        hand_in(&scene, &upload, other, sizeof other);
+        if (arrived != NULL) {
+            finish(&scene, arrived);
+        }
+        turn(&scene);
+    }
+    CHECK(has_damaged_file(&scene));
+    struct spool_status status;
+    spool_status(scene.spool, &status);
+    CHECK_INT(status.damaged_records, 1);
+    read_result = 1;
+    spool_read_body(scene.spool, 0, &read, victim, 0, seen, 1000);
+    while (read_result == 1) {
+        turn(&scene);
+    }
+    CHECK_INT(read_result, -EBADMSG);
+    close_spool(&scene);
+    end(&scene);
+}
+
+/* ---- sinks ---------------------------------------------------------------------------------- */
+
+static uint32_t events_seen;
+
+static bool on_event(struct spool_follower *follower, uint64_t sequence, struct bytes event)
+{
+    (void)follower;
+    (void)sequence;
+    (void)event;
+    events_seen++;
+    return true;
+}
+
+static void on_batch_end(struct spool_follower *follower)
+{
+    spool_follow_durable(follower, follower->last_sequence);
+    spool_follow_next(follower);
+}
+
+/* The gate is looked at ten times a second. */
+static void settle(struct scene *scene)
+{
+    uint64_t until_ms = io_now_ms(scene->io) + 300;
+    while (io_now_ms(scene->io) < until_ms) {
+        turn(scene);
+    }
+}
+
+static void put_events(struct scene *scene, uint32_t count)
+{
+    static char event[1000];
+    for (uint32_t i = 0; i < count; i++) {
+        spool_put_outcome(
+            scene->spool, 0,
+            &(struct spool_outcome){.kind = SPOOL_EVENT, .event = bytes_of(event, sizeof event)});
+        if (i % 100 == 0) {
+            turn(scene);
+        }
+    }
+    settle(scene);
+}
+
+static void follow(struct scene *scene, struct spool_follower *follower, bool hold)
+{
+    events_seen = 0;
+    *follower = (struct spool_follower){.event = on_event,
+                                        .batch_end = on_batch_end,
+                                        .name = "the sink",
+                                        .max_lag_bytes = 100000,
+                                        .hold = hold};
+    spool_follow(scene->spool, follower, 0);
+}
+
+TEST(a_sink_that_holds_stops_acceptance_until_it_has_caught_up)
+{
+    struct scene scene;
+    struct spool_follower follower;
+    const char *why;
+    begin(&scene, ".");
+    CHECK(open_spool(&scene, true));
+    follow(&scene, &follower, true);
+    CHECK_INT(spool_accepting(scene.spool, &why), SPOOL_OK);
+    put_events(&scene, 200);
+    CHECK_INT(spool_accepting(scene.spool, &why), SPOOL_FULL);
+    CHECK(strstr(why, "the sink") != NULL);
+    spool_follow_next(&follower);
+    settle(&scene);
+    CHECK_INT(events_seen, 200);
+    CHECK(spool_follow_at_end(&follower));
+    CHECK_INT(spool_accepting(scene.spool, &why), SPOOL_OK);
+    spool_unfollow(&follower);
+    close_spool(&scene);
+    end(&scene);
+}
+
+TEST(a_sink_that_may_skip_stops_nothing_and_counts)
+{
+    struct scene scene;
+    struct spool_follower follower;
+    const char *why;
+    begin(&scene, ".");
+    CHECK(open_spool(&scene, true));
+    follow(&scene, &follower, false);
+    put_events(&scene, 6000);
+    CHECK_INT(spool_accepting(scene.spool, &why), SPOOL_OK);
+    CHECK(follower.skipped > 0);
+    spool_follow_next(&follower);
+    settle(&scene);
+    CHECK(events_seen > 1000);
+    CHECK(events_seen < 6000);
+    spool_unfollow(&follower);
+    close_spool(&scene);
+    end(&scene);
+}
