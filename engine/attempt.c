@@ -17,19 +17,11 @@
 #include "schedule.h"
 #include "site.h"
 
-#define PROFILES_MAX     1024  /* TLS profiles of one worker */
-#define BROKEN_HOSTS_MAX 10000 /* hosts remembered for broken TLS; the oldest is forgotten */
+#define PROFILES_MAX 1024 /* TLS profiles of one worker */
 
 struct tls_profile_entry {
     struct map_entry entry;
     struct tls_profile *profile;
-};
-
-struct broken_host {
-    struct map_entry entry;
-    struct list_node node; /* oldest first */
-    struct address address;
-    uint64_t until_ms;
 };
 
 /* Waiting for the resolver; apart, because it is large and soon over. */
@@ -53,14 +45,13 @@ struct attempts *attempts_create(const struct attempts_options *options)
     attempts->worker = options->worker;
     attempts->freebind = options->allow_no_source_address;
     map_init(&attempts->profiles, PROFILES_MAX);
-    map_init(&attempts->broken_tls, BROKEN_HOSTS_MAX + 1);
-    list_init(&attempts->broken_order);
+    host_faults_init(&attempts->host_faults);
     attempts->slab = slab_create("attempts", sizeof(struct attempt), options->attempts_max);
     attempts->preparer = preparer_create(&(struct preparer_options){
         .spool = options->spool,
         .worker = options->worker,
         .bytes_max = options->prepared_bytes_max,
-        .transactions_max = 2 * (size_t)options->attempts_max * CLIENT_IN_FLIGHT_MAX,
+        .transactions_max = 2 * options->attempts_max * CLIENT_IN_FLIGHT_MAX,
     });
     if (attempts->slab == NULL || attempts->preparer == NULL) {
         attempts_destroy(attempts);
@@ -75,11 +66,7 @@ void attempts_destroy(struct attempts *attempts)
         return;
     }
     attempts_forget_profiles(attempts);
-    struct list_node *node;
-    while ((node = list_pop_front(&attempts->broken_order)) != NULL) {
-        free(CONTAINER_OF(node, struct broken_host, node));
-    }
-    map_deinit(&attempts->broken_tls);
+    host_faults_deinit(&attempts->host_faults);
     map_deinit(&attempts->profiles);
     preparer_destroy(attempts->preparer);
     slab_destroy(attempts->slab);
@@ -123,8 +110,8 @@ void attempt_note_failure(struct attempt *attempt, enum client_stage stage, cons
     attempt->failure_stage_name = stage_name;
 }
 
-static void note_error(struct attempt *attempt, const char *stage_name, const char *enhanced,
-                       const char *what, const char *detail)
+void attempt_note_error(struct attempt *attempt, const char *stage_name, const char *enhanced,
+                        const char *what, const char *detail)
 {
     char text[ERROR_TEXT_MAX + 128];
     snprintf(text, sizeof text, "%s %s", what, detail);
@@ -212,7 +199,6 @@ static bool open_to(struct attempt *attempt, const struct address *peer)
     attempt->source_address = source->address;
     snprintf(attempt->helo_name, sizeof attempt->helo_name, "%s", source->helo_name);
     address_text(&source->address, attempt->source_text);
-    address_text(peer, attempt->peer_text);
     attempt->state = ATTEMPT_CONNECTING;
     extern const struct connection_events attempt_connection_events;
     connection_open(
@@ -238,7 +224,19 @@ static const struct route_host *host_of(const struct route *route, uint32_t addr
     return NULL;
 }
 
-static struct broken_host *find_broken(struct attempts *attempts, const struct address *address);
+static bool has_fault(const struct attempt *attempt, const struct address *address,
+                      enum host_fault fault)
+{
+    const struct attempts *attempts = attempt->attempts;
+    return host_faults_has(&attempts->host_faults, address, fault, io_now_ms(attempts->io));
+}
+
+void attempt_remember_fault(struct attempt *attempt, enum host_fault fault)
+{
+    struct attempts *attempts = attempt->attempts;
+    host_faults_note(&attempts->host_faults, &attempt->connection.peer, fault,
+                     io_now_ms(attempts->io) + ATTEMPT_FAULT_MS);
+}
 
 /* The address whose turn it is: connections of one site begin at different ones of the best
  * preference, go round those, and only then on to worse ones. */
@@ -257,17 +255,18 @@ static void try_address(struct attempt *attempt)
         const struct address *peer = &route->addresses[address_index(attempt)];
         const struct route_host *host = host_of(route, address_index(attempt));
         attempt->host_name = host == NULL ? "" : host->name;
+        address_text(peer, attempt->peer_text);
         attempt->addresses_tried++;
         if (attempt->tls_level == TLS_NEED_OPPORTUNISTIC && !attempt->plain_fallback) {
-            attempt->plain_fallback = find_broken(attempt->attempts, peer) != NULL;
+            attempt->plain_fallback = has_fault(attempt, peer, HOST_FAULT_TLS);
         }
         if (open_to(attempt, peer)) {
             return;
         }
         attempt->address_turn++;
         if (attempt->failure == NULL) {
-            note_error(attempt, "connect", "4.4.4", "no usable source address for",
-                       attempt->peer_text);
+            attempt_note_error(attempt, "connect", "4.4.4", "no usable source address for",
+                               attempt->peer_text);
         }
     }
     finish(attempt);
@@ -330,7 +329,7 @@ static void start_resolving(struct attempt *attempt)
     struct attempts *attempts = attempt->attempts;
     struct resolve_job *job = calloc(1, sizeof *job);
     if (job == NULL) {
-        note_error(attempt, "dns", "4.3.0", "out of memory", "");
+        attempt_note_error(attempt, "dns", "4.3.0", "out of memory", "");
         finish(attempt);
         return;
     }
@@ -345,57 +344,6 @@ static void start_resolving(struct attempt *attempt)
 }
 
 /* ---- TLS ---- */
-
-static bool same_address(const struct map_entry *entry, const void *key)
-{
-    return address_equal_ip(&CONTAINER_OF(entry, struct broken_host, entry)->address, key);
-}
-
-static void forget_broken(struct attempts *attempts, struct broken_host *host)
-{
-    map_remove(&attempts->broken_tls, &host->entry);
-    list_remove(&host->node);
-    free(host);
-}
-
-static struct broken_host *find_broken(struct attempts *attempts, const struct address *address)
-{
-    struct map_entry *entry =
-        map_find(&attempts->broken_tls, address_hash(address), same_address, address);
-    if (entry == NULL) {
-        return NULL;
-    }
-    struct broken_host *host = CONTAINER_OF(entry, struct broken_host, entry);
-    if (host->until_ms <= io_now_ms(attempts->io)) {
-        forget_broken(attempts, host);
-        return NULL;
-    }
-    return host;
-}
-
-void attempt_remember_broken_tls(struct attempt *attempt)
-{
-    struct attempts *attempts = attempt->attempts;
-    const struct address *address = &attempt->connection.peer;
-    struct broken_host *host = find_broken(attempts, address);
-    if (host == NULL) {
-        host = calloc(1, sizeof *host);
-        if (host == NULL) {
-            return; /* the next connection finds out anew */
-        }
-        host->address = *address;
-        if (!map_insert(&attempts->broken_tls, address_hash(address), &host->entry)) {
-            free(host);
-            return;
-        }
-        list_push_back(&attempts->broken_order, &host->node);
-    }
-    host->until_ms = io_now_ms(attempts->io) + ATTEMPT_BROKEN_TLS_MS;
-    if (map_count(&attempts->broken_tls) > BROKEN_HOSTS_MAX) {
-        forget_broken(attempts,
-                      CONTAINER_OF(list_first(&attempts->broken_order), struct broken_host, node));
-    }
-}
 
 static uint32_t versions_of(const struct domain_settings *settings)
 {
@@ -483,7 +431,7 @@ void attempt_start_tls(struct attempt *attempt)
                                                   .resume_key = key});
     }
     if (session == NULL) {
-        note_error(attempt, "starttls", "4.7.5", "TLS cannot be set up:", error.text);
+        attempt_note_error(attempt, "starttls", "4.7.5", "TLS cannot be set up:", error.text);
         attempt_close(attempt, CONNECTION_CLOSE_NOW, true);
         return;
     }
@@ -495,6 +443,8 @@ void attempt_start_tls(struct attempt *attempt)
 static void begin_talking(struct attempt *attempt)
 {
     const struct domain_settings *settings = attempt->site->settings;
+    bool no_chunking = settings->ignore_chunking ||
+                       has_fault(attempt, &attempt->connection.peer, HOST_FAULT_CHUNKING);
     enum client_tls tls = CLIENT_TLS_NEVER;
     if (attempt->tls_level >= TLS_NEED_REQUIRE) {
         tls = CLIENT_TLS_REQUIRED;
@@ -505,7 +455,7 @@ static void begin_talking(struct attempt *attempt)
         .helo_name = attempt->helo_name,
         .tls = tls,
         .ignore = (settings->ignore_pipelining ? CLIENT_CAP_PIPELINING : 0u) |
-                  (settings->ignore_chunking ? CLIENT_CAP_CHUNKING : 0u) |
+                  (no_chunking ? CLIENT_CAP_CHUNKING : 0u) |
                   (settings->ignore_8bitmime ? CLIENT_CAP_8BITMIME : 0u),
         .in_flight_max = (uint32_t)settings->max_msg_in_flight > CLIENT_IN_FLIGHT_MAX
                              ? CLIENT_IN_FLIGHT_MAX
@@ -536,15 +486,17 @@ static void on_opened(struct connection *connection, int result)
         }
         LOG_WARNING("%s: source address %s is not on this host: suspended", attempt->site->name,
                     attempt->source_text);
-        note_error(attempt, "connect", "4.4.0", "bind failed on source address",
-                   attempt->source_text);
+        attempt_note_error(attempt, "connect", "4.4.0", "bind failed on source address",
+                           attempt->source_text);
         attempt->repeat_address = true; /* from another of our addresses */
         attempt_close(attempt, CONNECTION_CLOSE_NOW, true);
         return;
     }
+    attempt->no_port = result == -EADDRNOTAVAIL;
     char text[ADDRESS_TEXT_MAX + 64];
-    snprintf(text, sizeof text, "%s: %s", attempt->peer_text, strerror(-result));
-    note_error(attempt, "connect", "4.4.1", "cannot connect to", text);
+    snprintf(text, sizeof text, "%s: %s", attempt->peer_text,
+             attempt->no_port ? "every local port is in use for it" : strerror(-result));
+    attempt_note_error(attempt, "connect", "4.4.1", "cannot connect to", text);
     attempt_close(attempt, CONNECTION_CLOSE_NOW, true);
 }
 
@@ -587,11 +539,11 @@ static void on_secured(struct connection *connection, int result)
         return;
     }
     const char *why = connection->tls == NULL ? "" : tls_failure(connection->tls);
-    note_error(attempt, "starttls", "4.7.5", "TLS handshake failed:", why);
+    attempt_note_error(attempt, "starttls", "4.7.5", "TLS handshake failed:", why);
     if (attempt->tls_level == TLS_NEED_OPPORTUNISTIC) {
         LOG_INFO("%s: TLS with %s failed (%s): going on in the clear", attempt->site->name,
                  attempt->host_name, why);
-        attempt_remember_broken_tls(attempt);
+        attempt_remember_fault(attempt, HOST_FAULT_TLS);
         attempt->repeat_address = true; /* without TLS */
     }
     attempt_close(attempt, CONNECTION_CLOSE_NOW, true);
@@ -608,7 +560,7 @@ static void on_lost(struct connection *connection, int error)
     const char *words = error == 0            ? "connection closed by peer"
                         : error == -ETIMEDOUT ? "timed out"
                                               : strerror(-error);
-    note_error(attempt, client_stage_name(stage), "4.4.2", words, attempt->peer_text);
+    attempt_note_error(attempt, client_stage_name(stage), "4.4.2", words, attempt->peer_text);
     bool was_ready = attempt->state == ATTEMPT_READY;
     attempt->state = ATTEMPT_CLOSING;
     client_lost(&attempt->client);

@@ -34,8 +34,7 @@ struct gate;
 #define ATTEMPT_COMMAND_MS        300000 /* RFC 5321 4.5.3.2.2, .3: MAIL and RCPT five minutes */
 #define ATTEMPT_DATA_MS           120000 /* RFC 5321 4.5.3.2.4: DATA initiation two minutes */
 #define ATTEMPT_WATCHDOG_EXTRA_MS 300000 /* beyond every deadline: something of ours is stuck */
-#define ATTEMPT_BROKEN_TLS_MS                                                                      \
-    3600000 /* a host whose TLS failed is spoken to in the clear so long */
+#define ATTEMPT_FAULT_MS          3600000 /* a host is spared so long what it cannot do */
 
 enum attempt_state {
     ATTEMPT_RESOLVING,
@@ -63,6 +62,7 @@ struct attempt {
     bool plain_fallback;   /* this try goes in the clear because TLS failed before */
     bool try_next_address; /* when closed: go on with the route */
     bool repeat_address;   /* … at the same address (other source, or without TLS) */
+    bool no_port;          /* the last connect found no local port free */
     bool quitting;
     struct gate *domain_gate; /* taken for it beside the virtual MTA's and the total; or NULL */
     bool counted_open;        /* the scheduler no longer counts it as opening */

@@ -208,7 +208,9 @@ static void end_lost(struct attempt *attempt, struct transaction *transaction,
                               : "connection lost");
     if (attempt->failure != NULL) {
         char text[320];
-        snprintf(text, sizeof text, "%.*s%s", BYTES_FMT(reply_text(attempt->failure)),
+        struct bytes why = reply_text(attempt->failure);
+        why = bytes_slice(why, strlen("4.4.2 "), why.len);
+        snprintf(text, sizeof text, "%.*s%s", BYTES_FMT(why),
                  after_dot_lost ? " after end of message; may be delivered twice" : "");
         reply_make(&reply, 451, "4.4.2", text);
     }
@@ -234,8 +236,10 @@ static void on_transaction_ended(struct client *client, void *owner,
     case CLIENT_END_LOST_AFTER:
         end_lost(attempt, transaction, stage, true);
         break;
-    case CLIENT_END_UNATTEMPTED:
     case CLIENT_END_RETRY_DATA:
+        attempt_remember_fault(attempt, HOST_FAULT_CHUNKING);
+        __attribute__((fallthrough));
+    case CLIENT_END_UNATTEMPTED:
         if (transaction->last_refusal != NULL) {
             end_all(attempt, transaction, stage, reply, false);
         } else {
@@ -254,8 +258,12 @@ static void on_established(struct client *client, void *owner)
     (void)client;
     struct attempt *attempt = owner;
     attempt->state = ATTEMPT_READY;
+    free(attempt->failure); /* of addresses tried before this one */
+    attempt->failure = NULL;
     if (attempt->queue != NULL) {
+        /* Others that failed at the same time may have held it: but this host does answer. */
         attempt->queue->retry_index = 0;
+        queue_hold_until(attempt->queue, 0, now_ms(attempt));
         attempt->queue = NULL;
     }
     schedule_opened(attempt->attempts->scheduler, attempt);
@@ -267,11 +275,54 @@ static void on_start_tls(struct client *client, void *owner)
     attempt_start_tls(owner);
 }
 
-static bool greeting_refused(enum client_over how, enum client_stage stage,
-                             const struct reply *reply)
+/* Before READY: why this address is of no use, for the record of the queue. */
+static void note_over(struct attempt *attempt, enum client_over how, enum client_stage stage,
+                      const struct reply *reply)
 {
-    return how == CLIENT_OVER_REPLY && stage == CLIENT_STAGE_GREETING && reply != NULL &&
-           reply_is_permanent(reply);
+    const char *name = client_stage_name(stage);
+    char said[REPLY_TEXT_MAX + 8] = "";
+    struct buffer out;
+    buffer_init(&out, said, sizeof said - 1);
+    if (reply != NULL && reply->code != 0) {
+        reply_print(reply, &out);
+    }
+    struct reply made;
+    switch (how) {
+    case CLIENT_OVER_REPLY:
+    case CLIENT_OVER_QUIT:
+        attempt_note_failure(attempt, stage, name, reply);
+        if (stage == CLIENT_STAGE_GREETING && reply_is_permanent(reply)) {
+            attempt->greeting_5xx_count++;
+        }
+        break;
+    case CLIENT_OVER_TLS:
+        if (reply->enhanced_subject == 7) {
+            attempt_note_failure(attempt, stage, name, reply);
+        } else {
+            attempt_note_error(attempt, name, "4.7.0", "STARTTLS was refused:", said);
+        }
+        break;
+    case CLIENT_OVER_LOOP:
+        reply_make(&made, 554, "5.4.6", "mail loops: the host bears our own name");
+        attempt_note_failure(attempt, stage, name, &made);
+        attempt->bounce_queue = true; /* C37: mail for ourselves must not go round */
+        break;
+    case CLIENT_OVER_PROTOCOL:
+    case CLIENT_OVER_ABANDON:
+        attempt_note_error(attempt, name, stage == CLIENT_STAGE_STARTTLS ? "4.7.0" : "4.5.0",
+                           "protocol error: what came is no reply, or came too early", said);
+        break;
+    }
+}
+
+/* C9: the server's state is unknown after a refused STARTTLS, so in the clear on a new connection,
+ * where the clear is allowed at all. */
+static void fall_back(struct attempt *attempt, enum client_over how)
+{
+    if (how == CLIENT_OVER_TLS && attempt->tls_level == TLS_NEED_OPPORTUNISTIC) {
+        attempt_remember_fault(attempt, HOST_FAULT_TLS);
+        attempt->repeat_address = true;
+    }
 }
 
 static void on_over(struct client *client, void *owner, enum client_over how,
@@ -280,16 +331,12 @@ static void on_over(struct client *client, void *owner, enum client_over how,
     (void)client;
     struct attempt *attempt = owner;
     bool was_ready = attempt->state == ATTEMPT_READY;
-    if (reply != NULL && !was_ready) {
-        attempt_note_failure(attempt, stage, client_stage_name(stage), reply);
+    if (!was_ready) {
+        note_over(attempt, how, stage, reply);
+        fall_back(attempt, how);
     }
-    if (greeting_refused(how, stage, reply)) {
-        attempt->greeting_5xx_count++;
-    }
-    if (how == CLIENT_OVER_LOOP) {
-        attempt->bounce_queue = true; /* C37: mail for ourselves must not go round */
-    }
-    bool gently = how == CLIENT_OVER_QUIT || how == CLIENT_OVER_REPLY || how == CLIENT_OVER_TLS;
+    /* Without a QUIT before it the peer may wait for us: only where it leaves is it waited for. */
+    bool gently = how == CLIENT_OVER_QUIT || (was_ready && how == CLIENT_OVER_REPLY);
     attempt_close(attempt, gently ? CONNECTION_CLOSE_GENTLY : CONNECTION_CLOSE_NOW,
                   !was_ready && how != CLIENT_OVER_LOOP);
 }
@@ -368,7 +415,7 @@ static void fetch_next(struct attempt *attempt)
     if (prepare_at_end(next)) {
         next->ready = true;
     } else {
-        prepare_window(next, (attempt->client.peer.capabilities & CLIENT_CAP_CHUNKING) == 0);
+        prepare_window(next, !client_sends_bdat(&attempt->client));
     }
 }
 
@@ -427,7 +474,9 @@ static void begin_next(struct attempt *attempt)
     if (behind && !client_may_carry(&attempt->client)) {
         return;
     }
-    if (!may_take_more(attempt) || next->queue->paused) {
+    /* Its bytes were prepared for BDAT, which was refused since: dots would go unstuffed. */
+    bool unfit = next->stuffed == client_sends_bdat(&attempt->client) && !prepare_at_start(next);
+    if (!may_take_more(attempt) || next->queue->paused || unfit) {
         drop_next(attempt);
         return;
     }
@@ -496,6 +545,7 @@ static size_t gather(struct attempt *attempt)
         }
         if (output.kind == CLIENT_BODY) {
             attempt->body = transaction_of(output.body);
+            assert(attempt->body->stuffed == output.stuffed || prepare_at_start(attempt->body));
             continue;
         }
         attempt->iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)output.commands.data,

@@ -5,6 +5,7 @@
 #include "attempt.h"
 #include "base/map.h"
 #include "base/slab.h"
+#include "host_faults.h"
 
 struct attempts {
     struct io *io;
@@ -15,9 +16,8 @@ struct attempts {
     struct tls_worker *tls;
     struct preparer *preparer;
     struct slab *slab;
-    struct map profiles;   /* struct tls_profile_entry by settings */
-    struct map broken_tls; /* struct broken_host by address */
-    struct list broken_order;
+    struct map profiles; /* struct tls_profile_entry by settings */
+    struct host_faults host_faults;
     uint32_t worker;
     bool freebind;
 };
@@ -28,12 +28,18 @@ struct attempts {
 void attempt_note_failure(struct attempt *attempt, enum client_stage stage, const char *stage_name,
                           const struct reply *reply);
 
+/* The same for a reason of ours: "421 ENHANCED WHAT DETAIL". */
+void attempt_note_error(struct attempt *attempt, const char *stage_name, const char *enhanced,
+                        const char *what, const char *detail);
+
 /* Closes the connection; afterwards the next address is tried (before READY) or it ends. */
 void attempt_close(struct attempt *attempt, enum connection_close how, bool try_next);
 
 /* Starts the handshake the client core asked for. */
 void attempt_start_tls(struct attempt *attempt);
-void attempt_remember_broken_tls(struct attempt *attempt);
+
+/* Of the host at the other end, so that further connections to it do without. */
+void attempt_remember_fault(struct attempt *attempt, enum host_fault fault);
 
 /* ---- attempt_dialogue.c ---- */
 

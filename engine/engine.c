@@ -22,14 +22,18 @@
 #include "vmta/limits.h"
 #include "vmta/registry.h"
 
+#define EX_USAGE_            64 /* the first of sysexits, EX_CONFIG_ the last */
 #define EX_SOFTWARE_         70
+#define EX_OSERR_            71
 #define EX_CONFIG_           78
 #define MAILBOX_LEN          1024
+#define SETTLE_LETTERS_MAX   256
 #define SEGMENT_BYTES        (64u * 1024 * 1024)
 #define LIMITS_MAX           1000000      /* named limits: virtual MTAs, domains */
 #define UPLOAD_BYTES_MAX     (256u << 20) /* bodies on their way in, all workers */
 #define RCPTS_MAX            20000000     /* resident at once; memory is what limits before */
-#define DESCRIPTORS_RESERVED 256          /* segments, files, control, resolver */
+#define WALL_STEP_MS         2000 /* a difference the kernel's slewing does not make in one turn */
+#define DESCRIPTORS_RESERVED 256  /* segments, files, control, resolver */
 
 static struct worker *keeper(struct engine *engine)
 {
@@ -401,8 +405,23 @@ void engine_want_reopen(struct engine *engine)
     io_wake(keeper(engine)->io);
 }
 
+/* Nothing that waits is moved by it: deadlines are monotonic. People want to know all the same. */
+static void watch_wall_clock(struct engine *engine)
+{
+    const struct io *io = keeper(engine)->io;
+    int64_t offset_ms = io_wall_ms(io) - (int64_t)io_now_ms(io);
+    int64_t step_ms = offset_ms - engine->wall_offset_ms;
+    if (engine->wall_offset_ms != 0 && (step_ms > WALL_STEP_MS || step_ms < -WALL_STEP_MS)) {
+        LOG_WARNING("the wall clock was set %s by %" PRId64 " s: records carry the new time, "
+                    "nothing is sent earlier or expires for it",
+                    step_ms > 0 ? "forward" : "back", (step_ms > 0 ? step_ms : -step_ms) / 1000);
+    }
+    engine->wall_offset_ms = offset_ms;
+}
+
 void engine_poll(struct engine *engine)
 {
+    watch_wall_clock(engine);
     if (engine->state != ENGINE_RUNNING) {
         return;
     }
@@ -484,6 +503,10 @@ static void note_failure(struct run *run, const struct error *error)
     pthread_mutex_lock(&run->mutex);
     if (!atomic_exchange(&run->failed, true)) {
         *run->error = *error;
+        /* Lower layers set an errno; the exit code is one of sysexits. */
+        if (run->error->code < EX_USAGE_ || run->error->code > EX_CONFIG_) {
+            run->error->code = EX_OSERR_;
+        }
     }
     pthread_mutex_unlock(&run->mutex);
 }
@@ -495,7 +518,9 @@ static bool phase(struct run *run, int result, const struct error *error)
         note_failure(run, error);
     }
     pthread_barrier_wait(&run->barrier);
-    return !atomic_load(&run->failed);
+    bool failed = atomic_load(&run->failed);
+    pthread_barrier_wait(&run->barrier); /* all have read it before one fails in the next phase */
+    return !failed;
 }
 
 static bool start_worker(struct run *run, struct worker *worker, uint32_t index)
@@ -509,6 +534,32 @@ static bool start_worker(struct run *run, struct worker *worker, uint32_t index)
            phase(run, is_keeper ? engine_restore(engine, &error) : 0, &error) &&
            phase(run, worker_start(worker, &error), &error) &&
            phase(run, is_keeper ? engine_started(engine, &error) : 0, &error);
+}
+
+static void on_settled_early(void *owner)
+{
+    *(bool *)owner = true;
+}
+
+/* The start has failed with the spool open: what it and its followers have begun comes home. On
+ * the keeper; nothing of the path is run. */
+static void settle_early(struct engine *engine)
+{
+    bool settled = engine->accounting == NULL;
+    if (!settled) {
+        accounting_stop(engine->accounting, on_settled_early, &settled);
+    }
+    for (int stage = 0; engine->spool != NULL && stage < 2; stage++) {
+        if (stage == 1) {
+            settled = false;
+            spool_stop(engine->spool, on_settled_early, &settled);
+        }
+        while (!settled) {
+            mailbox_receive(engine->mailboxes, ENGINE_KEEPER, SETTLE_LETTERS_MAX);
+            spool_flush(engine->spool, ENGINE_KEEPER);
+            (void)io_run(keeper(engine)->io, UINT64_MAX);
+        }
+    }
 }
 
 /* A ring may be taken down by its own thread only; and what workers share goes when none of them
@@ -539,6 +590,13 @@ static void *run_worker(void *argument)
     if (start_worker(thread->run, worker, thread->index)) {
         while (atomic_load(&engine->running)) {
             worker_turn(worker);
+        }
+    }
+    if (atomic_load(&thread->run->failed)) {
+        worker_unstart(worker);
+        pthread_barrier_wait(&thread->run->barrier);
+        if (thread->index == ENGINE_KEEPER) {
+            settle_early(engine);
         }
     }
     end_worker(thread->run, worker, thread->index);

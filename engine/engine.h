@@ -72,7 +72,7 @@ struct engine {
     enum engine_state state;
     struct config *old_config; /* freed when the last worker has moved on */
     uint64_t started_ms;
-    int64_t started_wall_ms;
+    int64_t started_wall_ms, wall_offset_ms;
     bool restored;
     atomic_bool stop_wanted, stop_now_wanted, reload_wanted, reopen_wanted;
     atomic_bool running; /* false: loops end */

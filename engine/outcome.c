@@ -324,7 +324,7 @@ void outcome_expired(struct outcomes *outcomes, struct queue *queue, struct rcpt
     snprintf(text, sizeof text, "delivery time expired (last error: %s)",
              queue->last_error != NULL ? queue->last_error->text : "none");
     struct reply reply;
-    reply_make(&reply, 550, "4.4.7", text);
+    reply_make(&reply, 450, "4.4.7", text);
     bounce_waiting(outcomes, NULL, queue, rcpt, "expired", &reply);
     schedule_mark(outcomes->scheduler, queue->site);
 }

@@ -237,7 +237,7 @@ static void serve_waiting(struct preparer *preparer)
 {
     struct list_node *node;
     while ((node = list_first(&preparer->waiting)) != NULL) {
-        struct transaction *transaction = CONTAINER_OF(node, struct transaction, node);
+        struct transaction *transaction = CONTAINER_OF(node, struct transaction, waiting_node);
         list_remove(node);
         if (!start_read(transaction)) {
             list_push_front(&preparer->waiting, node);
@@ -248,11 +248,15 @@ static void serve_waiting(struct preparer *preparer)
 
 void prepare_window(struct transaction *transaction, bool stuffed)
 {
-    assert(!prepare_at_end(transaction) && !list_linked(&transaction->node));
+    assert(!prepare_at_end(transaction));
+    assert(!transaction->reading);
+    if (list_linked(&transaction->waiting_node)) {
+        return;
+    }
     transaction->ready = false;
     transaction->stuffed = stuffed;
     if (!start_read(transaction)) {
-        list_push_back(&transaction->preparer->waiting, &transaction->node);
+        list_push_back(&transaction->preparer->waiting, &transaction->waiting_node);
     }
 }
 
@@ -260,6 +264,7 @@ void prepare_free(struct transaction *transaction)
 {
     struct preparer *preparer = transaction->preparer;
     list_remove(&transaction->node);
+    list_remove(&transaction->waiting_node);
     if (transaction->reading) {
         transaction->abandoned = true;
         return;

@@ -23,7 +23,8 @@ struct preparer;
 
 struct transaction {
     struct client_transaction core;
-    struct list_node node; /* attempt's, or the preparer's list of those that wait for room */
+    struct list_node node;         /* in the attempt's list of what is on the wire */
+    struct list_node waiting_node; /* in the preparer's list of those that wait for room */
     struct attempt *attempt;
     struct queue *queue;
     struct message *message;
@@ -78,6 +79,12 @@ void prepare_window(struct transaction *transaction, bool stuffed);
 static inline bool prepare_at_end(const struct transaction *transaction)
 {
     return transaction->body_offset == transaction->message->body_size;
+}
+
+/* Nothing of the body was asked for: it is empty, or prepare_window comes first. */
+static inline bool prepare_at_start(const struct transaction *transaction)
+{
+    return transaction->body_offset == 0 && !transaction->reading;
 }
 
 /* Keeps only the first `count` recipients; the others are the caller's again. */

@@ -356,13 +356,45 @@ static void offer_to_idle(struct site *site)
     list_splice_back(&site->idle, &unasked);
 }
 
+/* When this rate has forgotten every start, at the latest; 0 if it remembers none. */
+static uint64_t forgotten_ms(const struct rate *rate, uint64_t n, uint64_t window_ms, uint64_t now)
+{
+    return n == UINT64_MAX || rate_free(rate, now) >= n ? 0 : now + window_ms + 1;
+}
+
+/* A site that came back with fresh rates within their window would exceed them: it stays so long,
+ * empty. */
+static uint64_t keep_until_ms(const struct site *site, uint64_t now)
+{
+    const struct domain_settings *settings = site->settings;
+    uint64_t messages_ms = forgotten_ms(&site->message_rate, settings->max_msg_rate.count,
+                                        settings->max_msg_rate.window_ms, now);
+    uint64_t connects_ms = forgotten_ms(&site->connect_rate, settings->max_connect_rate.count,
+                                        settings->max_connect_rate.window_ms, now);
+    return messages_ms > connects_ms ? messages_ms : connects_ms;
+}
+
+static void keep_or_free(struct site *site)
+{
+    uint64_t until_ms = keep_until_ms(site, now_ms(site->scheduler));
+    if (until_ms == 0) {
+        schedule_free_site(site);
+    } else if (site->wait != SITE_KEPT) {
+        wait_until(site, until_ms);
+        site->wait = SITE_KEPT;
+    }
+}
+
 static void look_at(struct site *site)
 {
     struct scheduler *scheduler = site->scheduler;
     site_refresh(site, now_ms(scheduler));
     if (site_rcpt_count(site) == 0 && list_empty(&site->attempts)) {
-        schedule_free_site(site);
+        keep_or_free(site);
         return;
+    }
+    if (site->wait == SITE_KEPT) {
+        leave_place(site);
     }
     offer_to_idle(site); /* also while no further one may open */
     if (!wants_connection(site)) {
@@ -441,10 +473,13 @@ static uint32_t rcpts_per_transaction(const struct attempt *attempt)
 struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *attempt)
 {
     struct site *site = attempt->site;
+    uint64_t now = now_ms(scheduler);
+    if (list_empty(&site->sendable)) {
+        site_refresh(site, now); /* some may have been given back this very turn */
+    }
     if (scheduler->draining || list_empty(&site->sendable) || must_wait(site)) {
         return NULL;
     }
-    uint64_t now = now_ms(scheduler);
     struct queue *queue = first_suiting(site, attempt);
     if (queue == NULL || !queue_sendable(queue, now)) {
         return NULL;

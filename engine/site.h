@@ -27,6 +27,7 @@ enum site_wait {
     SITE_READY,        /* in its virtual MTA's ready list, to open a connection */
     SITE_WAITING_GATE, /* in the list of one full limit */
     SITE_WAITING_TIME, /* timer runs: rate, connect rate, suspended addresses, hold */
+    SITE_KEPT,         /* empty, but its rates remember starts: gone when they do not */
 };
 
 struct site {

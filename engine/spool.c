@@ -339,10 +339,21 @@ void spool_status(const struct spool *spool, struct spool_status *out)
 
 /* ---- stop --------------------------------------------------------------------------------- */
 
+static bool all_taken(const struct spool *spool)
+{
+    for (uint32_t i = 0; i < spool->options.workers; i++) {
+        if (!spool_outcome_passed(spool, i, spool_outcome_mark(spool, i))) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool all_safe(const struct spool *spool)
 {
     return log_failed(spool->log) ||
-           (list_empty(&spool->waiting) && list_empty(&spool->commits) && outcomes_settled(spool));
+           (list_empty(&spool->waiting) && list_empty(&spool->commits) && all_taken(spool) &&
+            outcomes_settled(spool) && list_empty(&spool->barriers));
 }
 
 static void on_stop_poll(struct timer *timer)

@@ -145,6 +145,11 @@ struct spool_outcome {
  * succeeds: its room was reserved; see spool_outcomes_stalled. */
 void spool_put_outcome(struct spool *spool, uint32_t worker, const struct spool_outcome *outcome);
 
+/* Outcomes of one recipient must reach the keeper in order. Before a recipient that this worker
+ * has put outcomes about goes to another worker: take a mark, wait until it is passed. */
+uint64_t spool_outcome_mark(const struct spool *spool, uint32_t worker);
+bool spool_outcome_passed(const struct spool *spool, uint32_t worker, uint64_t mark);
+
 /* True: outcomes of this worker wait too long or are too many: start no transaction. */
 bool spool_outcomes_stalled(const struct spool *spool, uint32_t worker);
 
@@ -202,9 +207,9 @@ struct spool_follower {
     uint64_t bytes_before, count_before;   /* appended until then */
     uint64_t given_bytes, given_count;     /* delivered since */
     uint64_t mark_sequence, mark_bytes, mark_count, durable_bytes, durable_count;
-    uint32_t generation; /* being walked */
-    uint64_t extent_first, extent_last;
-    bool wants, walking;
+    uint32_t generation; /* being walked, or walked last, in this pass over the extents */
+    uint64_t extent_first, extent_last, pass_safe;
+    bool wants, walking, in_pass, extent_copy;
     char hold_text[200];
 };
 

@@ -1,10 +1,12 @@
 /* Sinks read the journal: every synced event, once, in order of sequence.
  *
  * The newest events are in memory, 4 MiB of them. A sink that is further behind reads segments,
- * whole and in large pieces, along a table of extents: which range of sequences lies in which
- * segment. A segment's own events are one extent; events copied forward into it are others, with
- * lower sequences. Extents are read in order of their first sequence, and what a sink has had is
- * passed over: so where a copy and its original are both there, it does not matter.
+ * whole and in large pieces, along a table of extents: runs of events, each in one segment, in
+ * order, without gaps. A segment's own events are one run; events copied forward into it are
+ * others. Runs are read in order of their first sequence, and what a sink has had is passed over:
+ * so where copies and originals are both there, it does not matter. Reclaiming copies run by run,
+ * and marks in the record where one begins that does not continue the last, so that the table can
+ * be made again after a restart.
  *
  * How far a sink lags is counted in bytes of events: those there were when it came, those
  * appended since, less those it has made durable. */
@@ -95,33 +97,52 @@ static struct extent *insert_extent(struct follow *follow, uint64_t sequence, ui
     return &follow->extents[at];
 }
 
-/* An event of this segment: into the extent it continues, or a new one. */
-static bool note_extent(struct follow *follow, uint64_t sequence, uint32_t generation, bool copy)
+/* A segment's own events. */
+static bool note_own(struct follow *follow, uint64_t sequence, uint32_t generation)
 {
     for (uint32_t i = follow->extent_count; i > 0; i--) {
         struct extent *extent = &follow->extents[i - 1];
-        if (extent->generation == generation && extent->copy == copy) {
-            if (sequence >= extent->first) {
-                extent->last = sequence > extent->last ? sequence : extent->last;
+        if (extent->generation == generation && !extent->copy) {
+            assert(sequence > extent->last);
+            extent->last = sequence;
+            return true;
+        }
+        if (extent->generation < generation && !extent->copy) {
+            break; /* own events of an older segment: there are none of this one yet */
+        }
+    }
+    return insert_extent(follow, sequence, generation) != NULL;
+}
+
+static bool note_copy(struct follow *follow, uint64_t sequence, uint32_t generation, bool breaks)
+{
+    struct extent *run = &follow->run;
+    if (!breaks && run->generation == generation && sequence > run->last) {
+        for (uint32_t i = 0; i < follow->extent_count; i++) {
+            struct extent *extent = &follow->extents[i];
+            if (extent->copy && extent->generation == generation && extent->first == run->first) {
+                extent->last = run->last = sequence;
                 return true;
             }
         }
-        if (!copy && extent->last < sequence && extent->generation < generation) {
-            break; /* nothing further back can be continued */
-        }
     }
     struct extent *made = insert_extent(follow, sequence, generation);
-    if (made != NULL) {
-        made->copy = copy;
+    if (made == NULL) {
+        return false;
     }
-    return made != NULL;
+    made->copy = true;
+    *run = *made;
+    return true;
 }
 
 void follow_found(struct spool *spool, const struct log_record *record, uint64_t place)
 {
     struct follow *follow = &spool->follow;
-    bool copy = (record->flags & LOG_COPY) != 0;
-    if (!note_extent(follow, record->sequence, log_place_generation(place), copy)) {
+    uint32_t generation = log_place_generation(place);
+    bool noted = (record->flags & LOG_COPY) != 0 ? note_copy(follow, record->sequence, generation,
+                                                             (record->flags & LOG_RUN) != 0)
+                                                 : note_own(follow, record->sequence, generation);
+    if (!noted) {
         spool->recovery_short = true;
     }
     if (record->sequence > follow->newest_sequence) {
@@ -133,7 +154,7 @@ void follow_found(struct spool *spool, const struct log_record *record, uint64_t
 void follow_appended(struct spool *spool, uint64_t sequence, uint64_t place, struct bytes event)
 {
     struct follow *follow = &spool->follow;
-    bool noted = note_extent(follow, sequence, log_place_generation(place), false);
+    bool noted = note_own(follow, sequence, log_place_generation(place));
     assert(noted); /* one extent per segment: 24 bytes */
     follow->newest_sequence = sequence;
     follow->event_bytes += log_record_size(event.len);
@@ -141,10 +162,55 @@ void follow_appended(struct spool *spool, uint64_t sequence, uint64_t place, str
     tail_put(follow, sequence, event);
 }
 
-void follow_copied(struct spool *spool, uint64_t sequence, uint64_t place)
+/* ---- copies ------------------------------------------------------------------------------- */
+
+bool follow_next_run(const struct spool *spool, uint32_t generation, uint64_t first,
+                     struct extent *out)
 {
-    bool noted = note_extent(&spool->follow, sequence, log_place_generation(place), true);
+    const struct follow *follow = &spool->follow;
+    uint64_t needed = follow_needed_after(spool);
+    for (uint32_t i = 0; i < follow->extent_count; i++) {
+        const struct extent *extent = &follow->extents[i];
+        if (extent->generation == generation && extent->first > first && extent->last > needed) {
+            *out = *extent;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether there are events between the newest run of copies and this one. */
+static bool is_gap(const struct follow *follow, const struct extent *next)
+{
+    uint64_t from = follow->run.last;
+    if (follow->run.generation == 0 || next->first <= from) {
+        return true;
+    }
+    for (uint32_t i = 0; i < follow->extent_count; i++) {
+        const struct extent *extent = &follow->extents[i];
+        if (extent->last > from && extent->first < next->first) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void follow_copy_run(struct spool *spool, const struct extent *run)
+{
+    spool->follow.run_breaks = is_gap(&spool->follow, run);
+}
+
+uint8_t follow_copy_flag(const struct spool *spool)
+{
+    return spool->follow.run_breaks ? LOG_RUN : 0;
+}
+
+void follow_copied(struct spool *spool, uint64_t sequence, uint64_t place, uint8_t flags)
+{
+    bool noted =
+        note_copy(&spool->follow, sequence, log_place_generation(place), (flags & LOG_RUN) != 0);
     assert(noted);
+    spool->follow.run_breaks = false;
 }
 
 void follow_released(struct spool *spool, uint32_t generation)
@@ -228,11 +294,17 @@ static bool covered_by_tail(const struct follow *follow, const struct spool_foll
     return follower->last_sequence >= follow->evicted_sequence;
 }
 
-static const struct extent *next_extent(const struct follow *follow, uint64_t last_sequence)
+/* The first behind the one walked last, in order, that has something new. */
+static const struct extent *next_extent(const struct follow *follow,
+                                        const struct spool_follower *follower)
 {
     for (uint32_t i = 0; i < follow->extent_count; i++) {
-        if (follow->extents[i].last > last_sequence) {
-            return &follow->extents[i];
+        const struct extent *extent = &follow->extents[i];
+        bool behind =
+            extent->first > follower->extent_first ||
+            (extent->first == follower->extent_first && extent->generation > follower->generation);
+        if (behind && extent->last > follower->last_sequence) {
+            return extent;
         }
     }
     return NULL;
@@ -244,13 +316,35 @@ static void on_walk_ready(void *owner)
     follow_dispatch(follower->spool, follower);
 }
 
+/* All extents were walked: what was synced when that began was seen, or is damaged. True: that
+ * brought the sink on. */
+static bool end_pass(struct spool *spool, struct spool_follower *follower)
+{
+    uint64_t evicted = spool->follow.evicted_sequence;
+    uint64_t seen = evicted < follower->pass_safe ? evicted : follower->pass_safe;
+    bool moves = seen > follower->last_sequence;
+    follower->in_pass = false;
+    follower->last_sequence = moves ? seen : follower->last_sequence;
+    return moves;
+}
+
+/* False: nothing to be had from segments now. */
 static bool start_walk(struct spool *spool, struct spool_follower *follower)
 {
-    const struct extent *extent = next_extent(&spool->follow, follower->last_sequence);
+    if (!follower->in_pass) {
+        follower->in_pass = true;
+        follower->pass_safe = spool->follow.safe_sequence;
+        follower->extent_first = 0;
+        follower->generation = 0;
+    }
+    const struct extent *extent = next_extent(&spool->follow, follower);
+    if (extent == NULL) {
+        return end_pass(spool, follower);
+    }
     if (follower->walk == NULL) {
         follower->walk = log_walk_create(spool->log, on_walk_ready, follower);
     }
-    if (extent == NULL || follower->walk == NULL) {
+    if (follower->walk == NULL) {
         return false;
     }
     int result = log_walk_records(follower->walk, extent->generation, 0);
@@ -258,28 +352,17 @@ static bool start_walk(struct spool *spool, struct spool_follower *follower)
     follower->generation = extent->generation;
     follower->extent_first = extent->first;
     follower->extent_last = extent->last;
+    follower->extent_copy = extent->copy;
     follower->walking = true;
     return true;
-}
-
-/* All that is synced of the extent was seen. */
-static void end_walk(struct spool *spool, struct spool_follower *follower)
-{
-    struct log_segment_info info;
-    follower->walking = false;
-    bool closed = log_segment_info(spool->log, follower->generation, &info) && info.closed;
-    uint64_t seen = closed || follower->extent_last < spool->follow.safe_sequence
-                        ? follower->extent_last
-                        : spool->follow.safe_sequence;
-    if (follower->last_sequence < seen) {
-        follower->last_sequence = seen;
-    }
 }
 
 static bool is_for(const struct spool *spool, const struct spool_follower *follower,
                    const struct log_record *record)
 {
-    return (record->flags & LOG_EVENT) != 0 && record->sequence > follower->last_sequence &&
+    bool copy = (record->flags & LOG_COPY) != 0;
+    return (record->flags & LOG_EVENT) != 0 && copy == follower->extent_copy &&
+           record->sequence > follower->last_sequence &&
            record->sequence >= follower->extent_first &&
            record->sequence <= follower->extent_last &&
            record->sequence <= spool->follow.safe_sequence;
@@ -308,9 +391,7 @@ static bool give_walked(struct spool *spool, struct spool_follower *follower)
     if (!taken) {
         log_walk_put_back(follower->walk);
     }
-    if (result < 0) {
-        end_walk(spool, follower);
-    }
+    follower->walking = result >= 0;
     if (given > 0) {
         end_batch(follower);
     }
@@ -319,17 +400,18 @@ static bool give_walked(struct spool *spool, struct spool_follower *follower)
 
 void follow_dispatch(struct spool *spool, struct spool_follower *follower)
 {
-    /* Each round ends an extent; there are not more of them than that. */
-    for (uint32_t i = 0; i <= spool->follow.extent_count && follower->wants; i++) {
+    /* Each round but two ends an extent. */
+    for (uint32_t i = 0; i <= spool->follow.extent_count + 2 && follower->wants; i++) {
         if (follower->walking) {
             if (give_walked(spool, follower)) {
                 return;
             }
         } else if (covered_by_tail(&spool->follow, follower)) {
+            follower->in_pass = false;
             give_recent(spool, follower);
             return;
         } else if (!start_walk(spool, follower)) {
-            follower->last_sequence = spool->follow.evicted_sequence; /* nothing is left there */
+            return; /* until the next sync */
         }
     }
 }
@@ -382,7 +464,7 @@ void spool_follow(struct spool *spool, struct spool_follower *follower, uint64_t
     assert(!list_linked(&follower->node));
     follower->spool = spool;
     follower->walk = NULL;
-    follower->walking = follower->wants = false;
+    follower->walking = follower->wants = follower->in_pass = false;
     follower->last_sequence = follower->durable_sequence = from_sequence;
     follower->tail_position = 0;
     follower->lag_bytes = follower->skipped = 0;

@@ -76,7 +76,7 @@ static bool append_item(struct spool *spool, struct outcome_batch *batch, struct
     item->position = log_position(spool->log);
     if (!item->appended) {
         item->appended = true;
-        atomic_fetch_add_explicit(&batch->worker->taken_count, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&batch->worker->taken_count, 1, memory_order_release);
     }
     return true;
 }
@@ -381,6 +381,16 @@ void spool_put_outcome(struct spool *spool, uint32_t index, const struct spool_o
     item->due_wall_ms = outcome->rcpt->due_wall_ms;
     item->attempts = outcome->rcpt->attempts;
     item->retry_index = outcome->rcpt->retry_index;
+}
+
+uint64_t spool_outcome_mark(const struct spool *spool, uint32_t index)
+{
+    return atomic_load_explicit(&spool->workers[index].put_count, memory_order_relaxed);
+}
+
+bool spool_outcome_passed(const struct spool *spool, uint32_t index, uint64_t mark)
+{
+    return atomic_load_explicit(&spool->workers[index].taken_count, memory_order_acquire) >= mark;
 }
 
 bool spool_outcomes_stalled(const struct spool *spool, uint32_t index)

@@ -156,6 +156,14 @@ struct keyed {
     char key[];
 };
 
+/* A run of events in one segment: in order, and with every event that is still needed between
+ * its first and its last. */
+struct extent {
+    uint64_t first, last;
+    uint32_t generation;
+    bool copy;
+};
+
 /* ---- reclaiming --------------------------------------------------------------------------- */
 
 enum copy_kind { COPY_MESSAGE, COPY_CHUNK, COPY_STATE, COPY_KEYED };
@@ -175,9 +183,13 @@ enum reclaim_state {
 struct reclaim {
     enum reclaim_state state;
     uint32_t generation;
-    bool raw;   /* by records, not by footer: the footer did not show all that lives */
-    bool ended; /* the walk has */
-    bool have;  /* record, place: looked at, not done with */
+    bool raw;         /* by records, not by footer: the footer did not show all that lives */
+    bool ended;       /* the walk has */
+    bool have;        /* record, place: looked at, not done with */
+    bool events_only; /* a further walk for a further run of events */
+    bool has_run;
+    struct extent run;   /* of events: copied in this walk */
+    uint64_t run_copied; /* the last sequence of it that was */
     bool read_done;
     int read_result;
     struct log_walk *walk;
@@ -194,14 +206,6 @@ struct reclaim {
 
 /* ---- following ---------------------------------------------------------------------------- */
 
-/* Where events of a range of sequences lie. Ranges of copies may overlap those they were copied
- * from; a sink skips what it has had. */
-struct extent {
-    uint64_t first, last;
-    uint32_t generation;
-    bool copy;
-};
-
 struct follow {
     struct list followers;
     char *tail;                        /* SPOOL_TAIL_BYTES: the newest events; see spool_follow.c */
@@ -211,6 +215,8 @@ struct follow {
     uint64_t safe_sequence;            /* synced */
     uint64_t event_bytes, event_count; /* appended since the start */
     struct extent *extents;            /* in order of `first` */
+    struct extent run;                 /* of copies, the newest; generation 0: none */
+    bool run_breaks;                   /* the next copy begins a new one */
     uint32_t extent_count, extent_max;
     struct timer timer;
 };
@@ -357,8 +363,13 @@ void follow_dispatch(struct spool *spool, struct spool_follower *follower);
 void follow_lost(struct spool *spool);
 /* The highest sequence that every sink which must not lose any has made durable. */
 uint64_t follow_needed_after(const struct spool *spool);
-/* A copy of an event now lies there too. */
-void follow_copied(struct spool *spool, uint64_t sequence, uint64_t place);
+/* The first run in this segment behind `first` that some sink still needs. */
+bool follow_next_run(const struct spool *spool, uint32_t generation, uint64_t first,
+                     struct extent *out);
+/* Events of this run are copied now; the flag for the next of them; a copy was appended. */
+void follow_copy_run(struct spool *spool, const struct extent *run);
+uint8_t follow_copy_flag(const struct spool *spool);
+void follow_copied(struct spool *spool, uint64_t sequence, uint64_t place, uint8_t flags);
 void follow_released(struct spool *spool, uint32_t generation);
 bool follow_reads(const struct spool *spool, uint32_t generation);
 const char *follow_hold(const struct spool *spool); /* why accepting must stop, or NULL */

@@ -219,6 +219,15 @@ static enum verdict_on_record copy_chunk(struct spool *spool)
 }
 
 /* A state, an event, or both in one record; what is not needed any more is left behind. */
+static bool event_is_needed(const struct spool *spool, const struct log_record *record)
+{
+    const struct reclaim *reclaim = &spool->reclaim;
+    bool copy = (record->flags & LOG_COPY) != 0;
+    return (record->flags & LOG_EVENT) != 0 && reclaim->has_run && copy == reclaim->run.copy &&
+           record->sequence >= reclaim->run.first && record->sequence <= reclaim->run.last &&
+           record->sequence > reclaim->run_copied && record->sequence > follow_needed_after(spool);
+}
+
 static enum verdict_on_record copy_outcome(struct spool *spool)
 {
     struct reclaim *reclaim = &spool->reclaim;
@@ -226,8 +235,7 @@ static enum verdict_on_record copy_outcome(struct spool *spool)
     struct rcpt *rcpt =
         (record.flags & LOG_RCPT) == 0 ? NULL : rcpt_of(spool, record.ref, record.index);
     bool state_lives = rcpt != NULL && rcpt->state_place == reclaim->place;
-    bool event_lives =
-        (record.flags & LOG_EVENT) != 0 && record.sequence > follow_needed_after(spool);
+    bool event_lives = event_is_needed(spool, &record);
     if (!state_lives && !event_lives) {
         return RECORD_DONE;
     }
@@ -243,7 +251,8 @@ static enum verdict_on_record copy_outcome(struct spool *spool)
     }
     struct bytes event = event_lives ? reclaim->read.payload : bytes_of(NULL, 0);
     record.type = event_lives ? LOG_OUTCOME : LOG_STATE;
-    record.flags = LOG_COPY | (event_lives ? LOG_EVENT : 0) | (record.flags & LOG_FINAL) |
+    record.flags = LOG_COPY | (event_lives ? LOG_EVENT | follow_copy_flag(spool) : 0) |
+                   (record.flags & LOG_FINAL) |
                    (state_lives || (record.flags & LOG_FINAL) != 0 ? LOG_RCPT : 0);
     uint64_t to;
     int result = log_append(spool->log, LOG_FOR_COPIES, &record, &event, 1, &to);
@@ -251,7 +260,8 @@ static enum verdict_on_record copy_outcome(struct spool *spool)
         return appended(result);
     }
     if (event_lives) {
-        follow_copied(spool, record.sequence, to);
+        follow_copied(spool, record.sequence, to, record.flags);
+        reclaim->run_copied = record.sequence;
         reclaim->position = log_position(spool->log);
     }
     if (state_lives) {
@@ -277,6 +287,9 @@ static enum verdict_on_record copy_keyed(struct spool *spool)
 
 static enum verdict_on_record copy_record(struct spool *spool)
 {
+    if (spool->reclaim.events_only && spool->reclaim.record.type != LOG_OUTCOME) {
+        return RECORD_DONE;
+    }
     switch ((enum log_type)spool->reclaim.record.type) {
     case LOG_MESSAGE:
         return copy_message(spool);
@@ -305,12 +318,41 @@ static void wait_for_sync(struct spool *spool, bool ended)
     }
 }
 
+static void start_walk(struct spool *spool)
+{
+    struct reclaim *reclaim = &spool->reclaim;
+    int result = reclaim->raw ? log_walk_records(reclaim->walk, reclaim->generation, 0)
+                              : log_walk_entries(reclaim->walk, reclaim->generation);
+    assert(result == 0);
+    reclaim->run_copied = 0;
+    if (reclaim->has_run) {
+        follow_copy_run(spool, &reclaim->run);
+    }
+}
+
+/* Events must stay in order, and those of several runs lie mixed in a segment: each further run
+ * is a walk of its own. More than one is rare: a sink that has hung for a whole turn of the log. */
+static bool next_walk(struct spool *spool)
+{
+    struct reclaim *reclaim = &spool->reclaim;
+    if (!reclaim->has_run ||
+        !follow_next_run(spool, reclaim->generation, reclaim->run.first, &reclaim->run)) {
+        return false;
+    }
+    reclaim->events_only = true;
+    start_walk(spool);
+    return true;
+}
+
 /* False: nothing to look at now. */
 static bool next_record(struct spool *spool)
 {
     struct reclaim *reclaim = &spool->reclaim;
     struct bytes unused;
     int result = log_walk_next(reclaim->walk, 0, &reclaim->record, &reclaim->place, &unused);
+    if (result < 0 && next_walk(spool)) {
+        result = log_walk_next(reclaim->walk, 0, &reclaim->record, &reclaim->place, &unused);
+    }
     if (result < 0) {
         wait_for_sync(spool, true);
     }
@@ -351,15 +393,14 @@ static void on_walk_ready(void *owner)
 static void begin(struct spool *spool, uint32_t generation, bool raw)
 {
     struct reclaim *reclaim = &spool->reclaim;
-    int result = raw ? log_walk_records(reclaim->walk, generation, 0)
-                     : log_walk_entries(reclaim->walk, generation);
-    assert(result == 0);
     reclaim->state = RECLAIM_WALK;
     reclaim->generation = generation;
     reclaim->raw = raw;
-    reclaim->have = reclaim->ended = false;
+    reclaim->have = reclaim->ended = reclaim->events_only = false;
     reclaim->copy_count = 0;
     reclaim->position = 0;
+    reclaim->has_run = follow_next_run(spool, generation, 0, &reclaim->run);
+    start_walk(spool);
     step(spool);
 }
 

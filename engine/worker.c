@@ -248,6 +248,31 @@ int worker_start(struct worker *worker, struct error *error)
     return 0;
 }
 
+static void on_listener_closed(void *owner)
+{
+    uint32_t *open_count = owner;
+    (*open_count)--;
+}
+
+static void on_sessions_stopped(void *owner);
+
+void worker_unstart(struct worker *worker)
+{
+    if (worker->sessions == NULL) {
+        return;
+    }
+    uint32_t open_count = worker->listener_count;
+    for (uint32_t i = 0; i < worker->listener_count; i++) {
+        listener_close(worker->listeners[i], on_listener_closed, &open_count);
+    }
+    worker->listener_count = 0;
+    sessions_stop(worker->sessions, on_sessions_stopped);
+    while (open_count > 0 || !worker->sessions_stopped) {
+        int result = io_run(worker->io, UINT64_MAX);
+        assert(result == 0);
+    }
+}
+
 /* ---- the loop ---- */
 
 void worker_turn(struct worker *worker)

@@ -52,6 +52,10 @@ int worker_prepare(struct worker *worker, struct error *error);
 /* Phase 3: queues are restored on every worker; mail may come in. */
 int worker_start(struct worker *worker, struct error *error);
 
+/* Where the start has failed, on some worker: takes back phases 2 and 3 as far as they came; its
+ * listeners and sessions are gone on return. */
+void worker_unstart(struct worker *worker);
+
 /* One turn of the loop: letters, schedule, flush, then io until something happens. */
 void worker_turn(struct worker *worker);
 

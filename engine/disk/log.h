@@ -38,6 +38,7 @@ enum log_flags {
     LOG_EVENT = 2, /* the payload is an event for followers */
     LOG_RCPT = 4,  /* ref and index name a recipient */
     LOG_FINAL = 8, /* that recipient is done */
+    LOG_RUN = 16,  /* a copied event that does not follow on the one copied before it */
 };
 
 /* What a record's head says, and its footer entry too: a restart needs nothing else of it. */

@@ -266,9 +266,12 @@ static int fill_blocking(struct log *log, struct log_segment *segment)
     return result == 0 ? io_directory_sync(log->io, log->directory) : result;
 }
 
+/* A start takes a segment even if that is one more than the limit: else a log that is full could
+ * not be opened to be emptied. */
 int log_prepare_blocking(struct log *log, struct error *error)
 {
     struct log_segment *segment = choose(log);
+    segment = segment != NULL ? segment : create_file(log);
     if (segment == NULL) {
         return error_set(error, 73, "spool %s: no room for a segment of %llu bytes", log->directory,
                          (unsigned long long)log->options.segment_bytes);

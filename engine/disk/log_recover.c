@@ -244,7 +244,11 @@ static void first_pass(struct recovery *recovery, struct log_segment *segment)
         }
         scan_segment(recovery, segment);
     }
-    if (!segment->sealed && segment->entry_count == 0) {
+    /* One that was begun, and then cut before its first record, is a link of the chain all the
+     * same: the next one says that it goes on there. */
+    bool begun = segment->entry_count > 0 || segment->records_end > LOG_HEADER_BYTES ||
+                 cut_of(log, segment->generation) != NULL;
+    if (!segment->sealed && !begun) {
         drop_segment(recovery, segment);
         return;
     }

@@ -126,7 +126,7 @@ static void on_ready(struct io_op *op, int result)
     watch->in_library = false;
     if (watch->events == 0) {
         drop_watch(watch);
-    } else {
+    } else if (!io_busy(&watch->op)) { /* else the library wants other events, and it is armed */
         io_poll(dns->io, &watch->op, watch->fd, watch->events);
     }
 }

@@ -116,6 +116,7 @@ void client_end(struct client *client, struct client_transaction *transaction, e
         assert(client_nth(client, client->transactions_count - 1) == transaction);
     }
     client->transactions_count--;
+    client->has_served |= end == CLIENT_END_REPLY;
     if (client->body == transaction) {
         client->body = NULL;
     }
@@ -156,9 +157,10 @@ static void end_by_loss(struct client *client, struct client_transaction *transa
     const struct reply *last = &client->parser.reply;
     bool said_421 = last->code == 421 && reply_parser_at_start(&client->parser);
     bool untouched = transaction->state <= CLIENT_CLEAN;
-    /* A session that ended before it got to a carried transaction says nothing about that one. */
-    bool not_reached =
-        !transaction->mail_answered && (transaction->carried || (said_421 && client->unsolicited));
+    /* A session that served others and ended before it got to this transaction says nothing about
+     * it. Nor does that go on for ever: a new connection must serve one before it may do so. */
+    bool not_reached = !transaction->mail_answered && (transaction->carried || client->has_served ||
+                                                       (said_421 && client->unsolicited));
     if (transaction->state == CLIENT_BODY_SAID) {
         client_end(client, transaction, CLIENT_END_LOST_AFTER, stage, NULL);
     } else if (untouched || (not_reached && !client_body_promised(transaction))) {

@@ -173,6 +173,7 @@ struct client {
     bool draining;        /* nothing new may be sent: what is on the wire is waited for */
     bool unsolicited;     /* the reply that is coming in began when none was awaited */
     bool orphan_accepted; /* a RCPT whose transaction has ended got a 2xx */
+    bool has_served;      /* the peer has decided a transaction on this connection */
     struct reply_parser parser;
     char out[CLIENT_OUT_BYTES];
 };

@@ -256,8 +256,9 @@ static enum client_next on_mail(struct client *client, const struct client_comma
     if (transaction == NULL) {
         return CLIENT_GO_ON;
     }
-    if (reply->code == 421 && transaction->carried && !client_body_promised(transaction)) {
-        /* The peer leaves after the message before: that says nothing about this one. */
+    if (reply->code == 421 && (transaction->carried || client->has_served) &&
+        !client_body_promised(transaction)) {
+        /* The peer leaves after the messages before: that says nothing about this one. */
         client_end(client, transaction, CLIENT_END_UNATTEMPTED, CLIENT_STAGE_MAIL, NULL);
         return CLIENT_NEXT_QUIT;
     }

@@ -303,7 +303,7 @@ def collateral(world):
     wait_for(lambda: len(mx.messages) == 4, lambda: f"all arrive: {mx.delivered}")
     engine.wait_records("d", 4)
     check_equal(mx.delivered, [f"u{i}@a.test" for i in range(4)], "delivered")
-    check_equal(engine.records("tq", "b"), [], "queue records and bounces")
+    check_equal(engine.records("t", "tq", "b"), [], "other records")
 
 
 @test("13 250 with a 421 behind it, then closed: delivered once, no transient record")

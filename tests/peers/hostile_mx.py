@@ -232,8 +232,8 @@ def c9_required(world):
 
 @test("C9 a handshake that fails, required: deferred 4.7, nothing in the clear")
 def c9_handshake(world):
-    mx = refuse_tls(world, ["220 go ahead", b"this is no TLS record at all\r\n", Delay(0.5),
-                            Close()])
+    mx = refuse_tls(world, ["220 go ahead", Delay(0.3), b"this is no TLS record at all\r\n",
+                            Delay(0.5), Close()])
     engine = world.engine(domain=LATER + "\nrequire-starttls yes")
     world.send()
     record = engine.wait_records("tq", 1)[0]
@@ -751,6 +751,23 @@ def c33(world):
         check_equal(verbs.count("BDAT"), 1, "BDAT to a host that does not know it")
         check("RSET" in verbs or len(mx.sessions) > 2, str(verbs))
         check_equal(len(mx.messages), 2, "messages")
+
+
+@test("C33 dots are stuffed when DATA takes the place of a refused BDAT")
+def c33_dots(world):
+    mx = world.mx(capabilities=CHUNKS, bdat="502 5.5.1 what")
+    engine = world.engine(domain="max-smtp-out 1")
+    engine.control("pause queue", "*/*")
+    bodies = [b".%d\r\n..\r\n.\r\nend\r\n" % i for i in range(4)]
+    with world.client() as client:
+        client.hello()
+        for number, body in enumerate(bodies):
+            client.message(f"u{number}@a.test", body=body)
+    engine.control("resume queue", "*/*")
+    engine.wait_records("d", 4)
+    for one in mx.messages:
+        check_equal(body_of(one.data), bodies[int(one.accepted_rcpts[0][1])], "body")
+    only_types(engine, *["d"] * 4)
 
 
 @test("C33 a policy refusal of BDAT is final as for DATA")

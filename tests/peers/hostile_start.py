@@ -133,9 +133,11 @@ def k10_taken(world):
     with socket.socket() as taken:
         taken.bind((world.address(1), PORT))
         taken.listen()
-        engine = world.engine(start=False)
-        text = fails(engine, 69, 71, 73, 75, 77, 78)
-    check(f"{world.address(1)}:{PORT}" in text, text)
+        for workers in (1, 3):
+            engine = world.engine(start=False, workers=workers)
+            text = fails(engine, 69, 71, 73, 75, 77, 78)
+            check(f"{world.address(1)}:{PORT}" in text, text)
+            world.engines.clear()
 
 
 @test("K10 a port below 1024 without the right: the start fails and names it")
@@ -217,7 +219,7 @@ def k12(world):
 @test("K12 so few descriptors that nothing goes: an error with the needed number")
 def k12_none(world):
     engine = world.engine(start=False, preexec=lambda: resource.setrlimit(
-        resource.RLIMIT_NOFILE, (24, 24)))
+        resource.RLIMIT_NOFILE, (10, 10)))
     text = fails(engine, 71, 73, 75, 77, 78)
     check(re.search(r"descriptor|RLIMIT_NOFILE|LimitNOFILE", text) and re.search(r"\d\d", text),
           text)

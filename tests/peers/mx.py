@@ -436,7 +436,9 @@ class Mx:
         }
         self.script.update(script)
         self.server = None
-        loop.call(self.listen())
+        # Made by the caller: in the network namespace that its thread is in.
+        listener = self.open_socket()
+        loop.call(self.listen(listener))
 
     def ehlo(self, session, argument):
         names = [name for name in self.capabilities
@@ -445,13 +447,16 @@ class Mx:
         return "\n".join("250" + ("-" if i + 1 < len(lines) else " ") + line
                          for i, line in enumerate(lines))
 
-    async def listen(self):
+    def open_socket(self):
         family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
         listener = socket.socket(family)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self.receive_bytes:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_bytes)
         listener.bind((self.address, self.port))
+        return listener
+
+    async def listen(self, listener):
         self.server = await asyncio.start_server(self.on_connection, sock=listener, backlog=1024)
 
     async def on_connection(self, reader, writer):
@@ -493,7 +498,7 @@ class Mx:
 
     def transcript(self):
         lines = []
-        for session in list(self.sessions):
+        for session in list(self.sessions)[:8]:
             lines.append(f"  {self.address}: session {session.number} from {session.source} "
                          f"({session.hello}) tls={session.tls is not None}")
             said = [(when, "S: " + data[:120].decode("latin-1").rstrip().replace("\r\n", " | "))
@@ -501,9 +506,10 @@ class Mx:
             heard = [(one.time, "C: " + one.line[:120].decode("latin-1"))
                      for one in session.commands]
             begin = session.begun
-            for when, text in sorted(said + heard)[-60:]:
+            for when, text in sorted(said[:20] + heard[:40]):
                 lines.append(f"    {when - begin:7.3f} {text}")
             if session.ended:
                 lines.append(f"    {session.ended - begin:7.3f} ended"
                              f"{' (by the client)' if session.closed_by_peer else ''}")
-        return "\n".join(lines[-120:])
+        lines.append(f"  {self.address}: {len(self.sessions)} sessions, {len(self.messages)} messages")
+        return "\n".join(lines[-150:])

@@ -53,9 +53,13 @@ static void look(struct scenario *scenario)
     if (sim_engine_turns_awake(scenario->engine) > TURNS_AWAKE_MAX) {
         scenario_wrong(scenario, "a worker has not slept for %d turns", TURNS_AWAKE_MAX);
     }
+    if (sim_engine_sound(scenario->engine)) {
+        scenario->sound_us = sim_now_us(scenario->sim);
+    }
     if (sim_engine_stopped(scenario->engine)) {
         size_t forgotten = sim_engine_destroy(scenario->engine);
         scenario->engine = NULL;
+        scenario_engine_ended(scenario, 0);
         if (forgotten > 0) {
             scenario_wrong(scenario, "the engine stopped and forgot to free %zu blocks", forgotten);
         }
@@ -87,14 +91,26 @@ static bool settled(struct scenario *scenario)
     return scenario_count_outcomes(scenario) >= scenario->result->promised;
 }
 
+static void stop_engine(struct scenario *scenario)
+{
+    if (is_over(scenario) || scenario->engine == NULL) {
+        return;
+    }
+    if (!scenario->stopping) {
+        sim_engine_stop(scenario->engine);
+    }
+    pass_time(scenario, STOP_US_MAX);
+    if (scenario->engine != NULL) {
+        scenario_wrong(scenario, "the engine does not stop");
+    }
+}
+
 static void have_peace(struct scenario *scenario)
 {
     scenario_end_trouble(scenario);
-    if (scenario->engine != NULL && scenario->stopping) {
-        pass_time(scenario, STOP_US_MAX);
-    }
-    if (scenario->engine == NULL) {
-        sim_event_cancel(scenario->sim, &scenario->restart);
+    sim_event_cancel(scenario->sim, &scenario->restart);
+    stop_engine(scenario); /* a spool that failed twice asks for it */
+    if (!is_over(scenario)) {
         scenario_start_engine(scenario);
     }
     for (int hour = 0; hour < PEACE_HOURS_MAX && !is_over(scenario); hour++) {
@@ -108,13 +124,7 @@ static void have_peace(struct scenario *scenario)
 
 static void finish(struct scenario *scenario)
 {
-    if (!is_over(scenario)) {
-        sim_engine_stop(scenario->engine);
-        pass_time(scenario, STOP_US_MAX);
-        if (scenario->engine != NULL) {
-            scenario_wrong(scenario, "the engine does not stop");
-        }
-    }
+    stop_engine(scenario);
     if (is_over(scenario)) {
         return;
     }

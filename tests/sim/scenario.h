@@ -14,6 +14,7 @@
 struct scenario_options {
     uint64_t seed;
     uint32_t workers; /* 0: drawn, and drawn anew at each restart */
+    bool rates;       /* message rates are held against arrivals, too */
     bool trace;       /* everything that happens goes to standard output */
 };
 

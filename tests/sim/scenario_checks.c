@@ -200,7 +200,7 @@ void scenario_check_all(struct scenario *scenario)
     if (wrong != NULL) {
         scenario_wrong(scenario, "%s", wrong);
     }
-    if (scenario->rate_max > 0) {
+    if (scenario->rate_max > 0 && scenario->options.rates) {
         check_rates(scenario);
     }
 }

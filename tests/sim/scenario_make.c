@@ -149,7 +149,9 @@ static void on_decided(void *owner, struct sim_injection *injection, uint32_t nu
     sim_offer_token(injection, number, token);
     uint32_t vmta = (uint32_t)(strstr(token, ".v")[2] - '0');
     ledger_offer(scenario->ledger, token, vmta, injection->body_digest);
-    ledger_promise(scenario->ledger, token, promises[offer->fate]);
+    enum ledger_promise promise = promises[offer->fate];
+    promise = promise == LEDGER_NO && offer->end_sent ? LEDGER_LATE_NO : promise;
+    ledger_promise(scenario->ledger, token, promise, offer->decided_us);
     for (uint32_t i = 0; i < injection->rcpt_count; i++) {
         if ((offer->accepted & 1u << i) != 0) {
             ledger_recipient(scenario->ledger, token, injection->rcpts[i]);

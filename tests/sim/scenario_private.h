@@ -50,6 +50,7 @@ struct scenario {
     struct address relief_address;
     uint32_t rate_max; /* recipients a minute from a virtual MTA to a domain; 0: no limit. Then
                           hosts are prompt and the network is clean, to time it by arrivals */
+    uint64_t sound_us; /* when its storage was last seen to be sound */
     bool at_peace, stopping;
     char configuration[CONFIGURATION_MAX];
 };
@@ -75,6 +76,8 @@ uint64_t scenario_count_outcomes(struct scenario *scenario);
 
 /* ---- scenario_trouble.c ----------------------------------------------------------------- */
 
+/* The engine has ended just now: what it had not made durable is forgotten. */
+void scenario_engine_ended(struct scenario *scenario, uint64_t margin_us);
 void scenario_start_engine(struct scenario *scenario);
 void scenario_begin_trouble(struct scenario *scenario);
 void scenario_end_trouble(struct scenario *scenario);

@@ -11,6 +11,7 @@
 #define RELIEF_US_MAX  SIM_HOUR
 #define DOWN_US_MIN    (100 * SIM_MS)
 #define DOWN_US_MAX    (900 * SIM_SECOND)
+#define DURABLE_US     (30 * SIM_SECOND) /* an outcome is: slow disks included */
 #define WORKERS_MAX    4
 
 enum trouble {
@@ -32,6 +33,13 @@ static const char *const names[] = {"kill",         "power loss", "stop",
 
 /* ---- the engine ------------------------------------------------------------------------- */
 
+void scenario_engine_ended(struct scenario *scenario, uint64_t margin_us)
+{
+    uint64_t now_us = sim_now_us(scenario->sim);
+    uint64_t begin_us = now_us < scenario->sound_us ? now_us : scenario->sound_us;
+    ledger_forget(scenario->ledger, begin_us > margin_us ? begin_us - margin_us : 0, now_us);
+}
+
 void scenario_start_engine(struct scenario *scenario)
 {
     struct sim *sim = scenario->sim;
@@ -40,6 +48,7 @@ void scenario_start_engine(struct scenario *scenario)
     scenario->engine_options.workers =
         scenario->options.workers != 0 ? scenario->options.workers : (uint32_t)drawn;
     scenario->stopping = false;
+    scenario->sound_us = sim_now_us(sim);
     scenario->engine = sim_engine_start(sim, &scenario->engine_options, &error);
     sim_note(sim, "engine start", scenario->engine_options.workers, scenario->engine != NULL);
     if (scenario->engine == NULL) {
@@ -67,9 +76,9 @@ static void crash(struct scenario *scenario, enum sim_crash kind)
         return;
     }
     scenario->result->crashes++;
-    ledger_crash(scenario->ledger, sim_now_us(sim));
     sim_engine_crash(scenario->engine, kind);
     scenario->engine = NULL;
+    scenario_engine_ended(scenario, DURABLE_US);
     sim_event_in(sim, &scenario->restart, sim_spread(sim, DOWN_US_MIN, DOWN_US_MAX));
 }
 

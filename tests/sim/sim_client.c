@@ -234,7 +234,7 @@ static void say_message(struct sim_client *client)
         sim_peer_send(&client->peer, from, (size_t)(line_end + 1 - from));
         from = line_end + 1;
     }
-    client->sent_end = true;
+    client->sent_end = current_offer(client)->end_sent = true;
     expect(client, BODY, 0);
     sim_peer_send(&client->peer, ".\r\n", 3);
 }
@@ -412,15 +412,15 @@ static void on_body_reply(struct sim_client *client, uint16_t code)
 static void on_reply(struct sim_client *client, uint16_t code)
 {
     uint32_t place = client->expected_first;
-    assert(client->expected_count > 0); /* else the server spoke unasked */
-    client->expected_first = (client->expected_first + 1) % EXPECTED_MAX;
-    client->expected_count--;
     bool failed = code >= 400;
-    if (code == 421) {
+    if (code == 421) { /* RFC 5321 3.8: may come unasked, and at any time */
         transaction_failed(client, code);
         leave(client, false);
         return;
     }
+    assert(client->expected_count > 0); /* else the server spoke unasked */
+    client->expected_first = (client->expected_first + 1) % EXPECTED_MAX;
+    client->expected_count--;
     switch (client->expected[place]) {
     case GREETING:
         go_on(client, failed ? QUIT : EHLO, 0);

@@ -30,6 +30,7 @@ enum sim_fate {
 struct sim_offer {
     enum sim_fate fate; /* SIM_REFUSED: also when the end was never sent */
     uint32_t accepted;  /* bit per recipient: RCPT was answered 250 */
+    bool end_sent;      /* the whole message was */
     uint64_t decided_us;
 };
 

@@ -8,6 +8,7 @@
 #include "io/io.h"
 #include "policy/config.h"
 #include "sim_memory.h"
+#include "spool.h"
 #include "worker.h"
 
 struct sim_engine {
@@ -155,6 +156,13 @@ uint64_t sim_engine_turns_awake(const struct sim_engine *self)
         most = turns > most ? turns : most;
     }
     return most;
+}
+
+bool sim_engine_sound(const struct sim_engine *self)
+{
+    struct spool_status status;
+    spool_status(self->engine->spool, &status);
+    return status.hold_reason == NULL;
 }
 
 /* What the workers' threads do at their end, in the same steps. */

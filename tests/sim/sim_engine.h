@@ -31,6 +31,9 @@ bool sim_engine_stopped(const struct sim_engine *engine);
 /* The most turns in a row that any of its workers has not slept after. */
 uint64_t sim_engine_turns_awake(const struct sim_engine *engine);
 
+/* What it learns now becomes durable: neither failed nor full. */
+bool sim_engine_sound(const struct sim_engine *engine);
+
 /* After it has stopped: destroys it. The count of blocks that it forgot to free. */
 size_t sim_engine_destroy(struct sim_engine *engine);
 

@@ -17,8 +17,7 @@
 #define NAME_MAX_LEN 320
 #define OFFERS_MAX   100000
 #define TAKES_MAX    64 /* of one recipient */
-#define CRASHES_MAX  64
-#define FORGET_US    (30 * SIM_SECOND) /* an outcome is durable after: slow disks included */
+#define GAPS_MAX     256
 
 struct rcpt {
     struct map_entry entry; /* by token and address */
@@ -41,14 +40,17 @@ struct offer {
     uint32_t group;
     uint64_t body_digest;
     enum ledger_promise promise;
+    uint64_t promised_us;
     struct rcpt *rcpts, **rcpts_end;
 };
 
 struct ledger {
     struct map offers, rcpts;
     struct offer *first, **end;
-    uint64_t crashes[CRASHES_MAX];
-    uint32_t crash_count;
+    struct {
+        uint64_t begin_us, end_us;
+    } gaps[GAPS_MAX];
+    uint32_t gap_count;
     char wrong[1024]; /* "": nothing yet */
 };
 
@@ -165,11 +167,13 @@ void ledger_offer(struct ledger *ledger, const char *token, uint32_t group, uint
     assert(inserted);
 }
 
-void ledger_promise(struct ledger *ledger, const char *token, enum ledger_promise promise)
+void ledger_promise(struct ledger *ledger, const char *token, enum ledger_promise promise,
+                    uint64_t at_us)
 {
     struct offer *offer = find_offer(ledger, token);
     assert(offer != NULL);
     offer->promise = promise;
+    offer->promised_us = at_us;
 }
 
 void ledger_recipient(struct ledger *ledger, const char *token, const char *rcpt)
@@ -203,10 +207,12 @@ void ledger_took(struct ledger *ledger, const struct ledger_take *take)
     rcpt->takes[i].lied = take->lied;
 }
 
-void ledger_crash(struct ledger *ledger, uint64_t at_us)
+void ledger_forget(struct ledger *ledger, uint64_t begin_us, uint64_t end_us)
 {
-    assert(ledger->crash_count < CRASHES_MAX);
-    ledger->crashes[ledger->crash_count++] = at_us;
+    assert(begin_us <= end_us);
+    assert(ledger->gap_count < GAPS_MAX);
+    ledger->gaps[ledger->gap_count].begin_us = begin_us;
+    ledger->gaps[ledger->gap_count++].end_us = end_us;
 }
 
 void ledger_outcome(struct ledger *ledger, const char *token, const char *rcpt, char type)
@@ -222,15 +228,21 @@ void ledger_outcome(struct ledger *ledger, const char *token, const char *rcpt, 
 
 /* ---- checking --------------------------------------------------------------------------- */
 
-/* The engine died within FORGET_US after it: the outcome may not have been durable. */
 static bool forgotten(const struct ledger *ledger, uint64_t at_us)
 {
-    for (uint32_t i = 0; i < ledger->crash_count; i++) {
-        if (ledger->crashes[i] >= at_us && ledger->crashes[i] < at_us + FORGET_US) {
+    for (uint32_t i = 0; i < ledger->gap_count; i++) {
+        if (ledger->gaps[i].begin_us <= at_us && at_us <= ledger->gaps[i].end_us) {
             return true;
         }
     }
     return false;
+}
+
+/* It may or may not be: nobody can know. */
+static bool is_open(const struct ledger *ledger, const struct offer *offer)
+{
+    return offer->promise == LEDGER_UNKNOWN ||
+           (offer->promise == LEDGER_LATE_NO && forgotten(ledger, offer->promised_us));
 }
 
 static void check_takes(struct ledger *ledger, const struct rcpt *rcpt)
@@ -259,7 +271,7 @@ static void check_rcpt(struct ledger *ledger, const struct rcpt *rcpt)
     const struct offer *offer = rcpt->offer;
     uint32_t outcomes = rcpt->delivered + rcpt->bounced;
     bool promised = offer->promise == LEDGER_YES && rcpt->promised;
-    bool possible = promised || (offer->promise == LEDGER_UNKNOWN && rcpt->promised);
+    bool possible = promised || (is_open(ledger, offer) && rcpt->promised);
     if (promised && outcomes != 1) {
         wrong(ledger, "%s to %s was accepted and has %u outcomes (d %u, b %u, taken %u times)",
               offer->token, rcpt->address, outcomes, rcpt->delivered, rcpt->bounced,

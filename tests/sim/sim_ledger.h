@@ -15,7 +15,8 @@ struct ledger;
 enum ledger_promise {
     LEDGER_OPEN,    /* still being handed in */
     LEDGER_YES,     /* 250: ends in exactly one d or b per recipient */
-    LEDGER_NO,      /* refused, or its end never sent: nobody ever sees it */
+    LEDGER_NO,      /* refused before its end was sent: nobody ever sees it */
+    LEDGER_LATE_NO, /* refused after its end: as above, unless the engine's storage failed it */
     LEDGER_UNKNOWN, /* its end was sent, no reply came: one d or b, or nothing at all */
 };
 
@@ -24,7 +25,8 @@ void ledger_destroy(struct ledger *ledger); /* NULL is accepted */
 
 /* A try to hand in; group: of its virtual MTA, an index into the harness's table. */
 void ledger_offer(struct ledger *ledger, const char *token, uint32_t group, uint64_t body_digest);
-void ledger_promise(struct ledger *ledger, const char *token, enum ledger_promise promise);
+void ledger_promise(struct ledger *ledger, const char *token, enum ledger_promise promise,
+                    uint64_t at_us);
 /* This recipient of the offer was answered 250. */
 void ledger_recipient(struct ledger *ledger, const char *token, const char *rcpt);
 
@@ -38,8 +40,9 @@ struct ledger_take {
 };
 void ledger_took(struct ledger *ledger, const struct ledger_take *take);
 
-/* The engine died at this time: what it had just read, it may have forgotten. */
-void ledger_crash(struct ledger *ledger, uint64_t at_us);
+/* The engine ended at end_us, and what it learned or undid from begin_us on may not have become
+ * durable: outcomes may be forgotten, refused messages may come back. */
+void ledger_forget(struct ledger *ledger, uint64_t begin_us, uint64_t end_us);
 
 /* The engine has recorded d or b for the recipient. Tokens that no offer has are ignored: reports
  * that it made itself. */

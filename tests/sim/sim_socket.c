@@ -338,6 +338,7 @@ static int listen_open(struct io *io, const struct address *address, const char 
         memcpy(handle->path, path, strlen(path) + 1);
         handle->listener.path = handle->path;
     } else {
+        assert(address != NULL);
         handle->listener.address = *address;
         if (address->port == 0) {
             handle->listener.address.port =

@@ -38,6 +38,7 @@ struct model_message {
     struct message *message;
     struct model_rcpt rcpts[RCPTS_MAX];
     uint32_t owner, reads; /* worker that has its recipients */
+    uint64_t mark;         /* behind what the owner has put about it */
 };
 
 enum event_fate { EVENT_OPEN, EVENT_MUST, EVENT_MUST_NOT };
@@ -100,7 +101,7 @@ struct spool_world {
     struct spool_follower follower;
     struct model_barrier barrier;
     uint64_t durable; /* what the sink keeps */
-    bool good, draining, stopped, up;
+    bool good, draining, stopped, up, failed;
     uint32_t message_count, first_live, event_count, seen_count;
     struct model_message messages[MESSAGES_MAX];
     struct model_event events[EVENTS_MAX];
@@ -108,6 +109,9 @@ struct spool_world {
     struct spool_world_counts counts;
     struct spool_status status_before;
 };
+
+static void fail(struct spool_world *world, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 static void fail(struct spool_world *world, const char *format, ...)
 {
@@ -334,6 +338,7 @@ static void on_arrived(void *owner, struct message *message)
     model->state = ACCEPTED;
     model->message = message;
     model->owner = (uint32_t)below(world, world->options.workers);
+    model->mark = 0;
     for (uint32_t i = 0; i < model->rcpt_count; i++) {
         model->rcpts[i].rcpt = &message->rcpts[i];
     }
@@ -416,9 +421,7 @@ static void deliver_some(struct model_worker *worker)
         return; /* a message stays while it is read */
     }
     put_event(worker, index, i, last ? SPOOL_FINAL : SPOOL_DEFERRED);
-    if (below(world, 8) == 0) {
-        model->owner = (uint32_t)below(world, world->options.workers);
-    }
+    model->mark = spool_outcome_mark(world->spool, worker->index);
 }
 
 /* ---- bodies are read back ----------------------------------------------------------------- */
@@ -688,6 +691,7 @@ static void on_found(void *owner, struct message *message)
     model->state = ACCEPTED;
     model->message = message;
     model->owner = (uint32_t)below(world, world->options.workers);
+    model->mark = 0;
     for (uint32_t i = 0; i < model->rcpt_count; i++) {
         found_rcpt(world, index, i, &message->rcpts[i]);
         model->rcpts[i].rcpt = model->rcpts[i].final ? NULL : &message->rcpts[i];
@@ -843,6 +847,8 @@ static void close_engine(struct spool_world *world)
     count_status(world);
     spool_stop(world->spool, on_stopped, world);
     EXPECT(world, sim_run_until(world->sim, 60 * SIM_SECOND, is_stopped, world), "does not stop");
+    const char *why;
+    world->failed = spool_accepting(world->spool, &why) == SPOOL_FAILED; /* nothing is promised */
     for (uint32_t i = 0; i < world->options.workers; i++) {
         sim_undrive(world->workers[i].io);
     }
@@ -911,12 +917,12 @@ void spool_world_restart(struct spool_world *world)
     EXPECT(world, sim_run_until(world->sim, 60 * SIM_SECOND, is_quiet, world), "not quiet");
     close_engine(world);
     world->draining = false;
-    for (uint32_t i = 0; i < world->message_count; i++) {
+    for (uint32_t i = 0; i < world->message_count && !world->failed; i++) {
         for (uint32_t r = 0; r < world->messages[i].rcpt_count; r++) {
             world->messages[i].rcpts[r].attempts_safe = world->messages[i].rcpts[r].attempts;
         }
     }
-    for (uint32_t k = 0; k < KEYS; k++) {
+    for (uint32_t k = 0; k < KEYS && !world->failed; k++) {
         world->keys[k].value_safe = world->keys[k].value;
     }
     open_engine(world);
@@ -930,6 +936,13 @@ void spool_world_finish(struct spool_world *world)
     sim_run_for(world->sim, SIM_SECOND); /* the last outcomes are synced */
     EXPECT(world, sim_run_until(world->sim, 60 * SIM_SECOND, has_all_events, world),
            "the sink did not see all events");
+    if (!has_all_events(world)) {
+        uint32_t unseen = 0, first = 0;
+        for (uint32_t i = 0; i < world->event_count; i++) {
+            if (world->events[i].fate != EVENT_MUST_NOT && !world->events[i].seen) { if (unseen++ == 0) first = i; }
+        }
+        printf("unseen %u first %u fate %d of %u at end %d wants %d walking %d last %lx durable %lx gen %x\n", unseen, first, world->events[first].fate, world->event_count, spool_follow_at_end(&world->follower), world->follower.wants, world->follower.walking, world->follower.last_sequence, world->follower.durable_sequence, world->follower.generation);
+    }
     sim_run_for(world->sim, SIM_SECOND);
     spool_status(world->spool, &status);
     EXPECT(world, status.messages == 0, "%llu messages left", (unsigned long long)status.messages);

@@ -12,7 +12,7 @@ static struct ledger *accepted(void)
     struct ledger *ledger = ledger_create();
     ledger_offer(ledger, "m", 1, 77);
     ledger_recipient(ledger, "m", RCPT);
-    ledger_promise(ledger, "m", LEDGER_YES);
+    ledger_promise(ledger, "m", LEDGER_YES, 5);
     return ledger;
 }
 
@@ -100,7 +100,7 @@ TEST(a_duplicate_after_a_lost_reply_or_a_crash_is_allowed)
     struct ledger *ledger = accepted();
     took(ledger, 10, false);
     took(ledger, SIM_HOUR, true);
-    ledger_crash(ledger, SIM_HOUR + SIM_SECOND);
+    ledger_forget(ledger, SIM_HOUR - SIM_SECOND, SIM_HOUR + SIM_SECOND);
     took(ledger, 2 * SIM_HOUR, true);
     ledger_outcome(ledger, "m", RCPT, 'd');
     expect(ledger, NULL);
@@ -110,7 +110,7 @@ TEST(a_crash_long_after_excuses_nothing)
 {
     struct ledger *ledger = accepted();
     took(ledger, SIM_HOUR, true);
-    ledger_crash(ledger, 2 * SIM_HOUR);
+    ledger_forget(ledger, 2 * SIM_HOUR - SIM_SECOND, 2 * SIM_HOUR);
     took(ledger, 3 * SIM_HOUR, true);
     ledger_outcome(ledger, "m", RCPT, 'd');
     expect(ledger, "delivered again");
@@ -119,16 +119,30 @@ TEST(a_crash_long_after_excuses_nothing)
 TEST(what_was_refused_must_not_appear)
 {
     struct ledger *ledger = accepted();
-    ledger_promise(ledger, "m", LEDGER_NO);
+    ledger_promise(ledger, "m", LEDGER_NO, 5);
     took(ledger, 10, true);
     expect(ledger, "was never accepted");
+}
+
+TEST(what_was_refused_late_may_come_back_only_when_storage_failed)
+{
+    for (int failed = 0; failed < 2; failed++) {
+        struct ledger *ledger = accepted();
+        ledger_promise(ledger, "m", LEDGER_LATE_NO, SIM_HOUR);
+        if (failed) {
+            ledger_forget(ledger, SIM_HOUR - SIM_SECOND, SIM_HOUR + SIM_SECOND);
+        }
+        took(ledger, 3 * SIM_HOUR, true);
+        ledger_outcome(ledger, "m", RCPT, 'd');
+        expect(ledger, failed ? NULL : "was never accepted");
+    }
 }
 
 TEST(what_is_unknown_may_be_or_not_be)
 {
     for (int outcomes = 0; outcomes < 3; outcomes++) {
         struct ledger *ledger = accepted();
-        ledger_promise(ledger, "m", LEDGER_UNKNOWN);
+        ledger_promise(ledger, "m", LEDGER_UNKNOWN, 5);
         for (int i = 0; i < outcomes; i++) {
             took(ledger, 10, false);
             ledger_outcome(ledger, "m", RCPT, 'd');

@@ -96,3 +96,48 @@ TEST(what_was_acknowledged_survives_a_power_loss)
                 .calm = true, .workers = 1, .max_bytes = 24 << 20, .large_per_cent = 5},
             10);
 }
+
+TEST(several_workers_share_one_log)
+{
+    crashes("workers", SIM_KILL,
+            (struct spool_world_options){
+                .calm = true, .workers = 3, .max_bytes = 24 << 20, .large_per_cent = 5},
+            4);
+}
+
+TEST(large_messages_stream_through_little_memory)
+{
+    crashes("large", SIM_POWER,
+            (struct spool_world_options){
+                .calm = true, .workers = 2, .max_bytes = 48 << 20, .large_per_cent = 60},
+            3);
+}
+
+TEST(a_sink_far_behind_reads_each_event_once_from_segments)
+{
+    crashes("behind", SIM_POWER,
+            (struct spool_world_options){.calm = true,
+                                         .workers = 2,
+                                         .max_bytes = 24 << 20,
+                                         .large_per_cent = 5,
+                                         .hold_back = true},
+            4);
+}
+
+TEST(failing_writes_and_syncs_lose_nothing_that_was_acknowledged)
+{
+    crashes("faults", SIM_POWER,
+            (struct spool_world_options){.workers = 2, .max_bytes = 24 << 20, .large_per_cent = 5},
+            16);
+}
+
+TEST(without_syncs_a_kill_loses_nothing)
+{
+    crashes("unsynced", SIM_KILL,
+            (struct spool_world_options){.calm = true,
+                                         .workers = 1,
+                                         .max_bytes = 24 << 20,
+                                         .large_per_cent = 5,
+                                         .no_sync = true},
+            3);
+}
