@@ -1,6 +1,6 @@
-
-
 #include "spool_world.h"
+
+#include "disk/log_format.h"
 
 #include "spool_world_model.h"
 

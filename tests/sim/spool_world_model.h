@@ -24,7 +24,7 @@
 #define LIVE_MAX     400
 #define KEYS         6
 #define BODY_MAX     (900 * 1024)
-#define SAID_MAX     5
+#define SAID_MAX     5 /* complaints of one world */
 #define DIRECTORY    "/spool"
 
 enum model_state { UNSENT, SENT, ACCEPTED, REFUSED, GONE };
