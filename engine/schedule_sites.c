@@ -426,9 +426,10 @@ static void reload_site(void *owner, struct site *site)
         queue_set_bounce_after(CONTAINER_OF(node, struct queue, site_node),
                                site->settings->bounce_after_ms, io_now_ms(scheduler->io));
     }
-    for (struct list_node *node = list_first(&site->attempts); node != NULL;
-         node = list_next(&site->attempts, node)) {
-        CONTAINER_OF(node, struct attempt, site_node)->source = NULL;
+    struct list_node *next;
+    for (struct list_node *node = list_first(&site->attempts); node != NULL; node = next) {
+        next = list_next(&site->attempts, node);
+        attempt_reload(CONTAINER_OF(node, struct attempt, site_node));
     }
     schedule_mark(scheduler, site);
 }

@@ -201,6 +201,11 @@ void attempt_quit(struct attempt *attempt)
     world.quit_count++;
 }
 
+void attempt_reload(struct attempt *attempt)
+{
+    attempt->source = NULL;
+}
+
 void attempt_abort(struct attempt *attempt)
 {
     attempt->state = ATTEMPT_CLOSING;
