@@ -9,6 +9,7 @@
 #include "base/logger.h"
 #include "commands.h"
 #include "engine.h"
+#include "io/files.h"
 #include "policy/config.h"
 
 static struct config *on_load(void *owner, struct error *error)
@@ -81,9 +82,12 @@ int command_run(const struct command_line *line)
     }
     struct bytes log_file = config_global(config)->log_file;
     struct error error = {0};
+    char host_name[256];
+    bool named = files_host_name(host_name, sizeof host_name) == 0;
     struct engine *engine =
         engine_create(&(struct engine_options){.config = config,
                                                .config_path = line->config_path,
+                                               .host_name = named ? host_name : NULL,
                                                .load = on_load,
                                                .state_changed = on_state_changed,
                                                .owner = (void *)(uintptr_t)line->config_path},

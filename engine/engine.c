@@ -307,6 +307,7 @@ static void on_drain_poll(struct timer *timer)
         worker_abort(worker);
     }
     if (worker_gone(worker)) {
+        spool_flush(order->engine->spool, worker->index); /* goes before the answer */
         answer_order(order, on_drained);
         return;
     }
@@ -355,6 +356,9 @@ static void on_reload(struct letter *letter)
 {
     struct engine_order *order = order_of(letter);
     worker_reload(order->worker, order->engine->config);
+    if (order->worker->index == ENGINE_KEEPER) {
+        control_reload(order->engine->control);
+    }
     letter->deliver = on_reload_settled;
     mailbox_post(order->engine->mailboxes, order->worker->index, order->worker->index,
                  MAILBOX_URGENT, letter);

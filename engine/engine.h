@@ -38,6 +38,7 @@ struct engine_options {
     uint32_t workers;        /* 0: as the configuration says */
     uint32_t mailbox_len;    /* 0: 1024; the simulator: 2 */
     uint64_t segment_bytes;  /* 0: 64 MiB */
+    const char *host_name;   /* the system's, where none is configured; NULL: "localhost" */
     /* Loads the configuration again; NULL on error (logged). */
     struct config *(*load)(void *owner, struct error *error);
     void (*state_changed)(void *owner, enum engine_state state); /* NULL: nobody asks */

@@ -631,6 +631,7 @@ struct scheduler *scheduler_create(const struct scheduler_options *options)
     scheduler->config = options->config;
     scheduler->worker = options->worker;
     scheduler->workers = options->workers;
+    scheduler->host_name = options->host_name;
     scheduler->others = options->others;
     scheduler->site_emptied = options->site_emptied;
     scheduler->owner = options->owner;

@@ -221,6 +221,7 @@ static struct scheduler *make_scheduler(uint32_t worker)
         .config = world.config,
         .worker = worker,
         .workers = WORKERS,
+        .host_name = "host.example",
         .others = world.schedulers,
     });
     world.outcomes[worker] = outcomes_create(

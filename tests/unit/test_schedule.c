@@ -165,3 +165,20 @@ TEST(a_queue_that_no_connection_is_strict_enough_for_gets_the_place_of_one)
     CHECK(!world.attempts.made[1]->used_up);
     end_world();
 }
+
+TEST(a_virtual_mta_without_a_name_says_the_host_s)
+{
+    begin_world("<virtual-mta a>\n smtp-source-host 127.0.0.2\n</virtual-mta>\n");
+    struct message *message = arrive("a", "r@one.example");
+    CHECK_STRING(site_of(message)->lane->vmta.sources[0].helo_name, "host.example");
+    end_world();
+}
+
+TEST(queues_are_found_without_case)
+{
+    begin_world(VMTAS);
+    struct message *message = arrive("a", "r@one.example");
+    CHECK_INT(schedule_pause(world.schedulers[0], "ONE.Example/A"), 1);
+    CHECK(message->rcpts[0].queue->paused);
+    end_world();
+}
