@@ -38,7 +38,8 @@ CONFIGURATION = """\
 host-name in.example.test
 smtp-listener {listener}
 control-socket {control}
-spool {work}/spool
+<spool {work}/spool>
+</spool>
 workers {workers}
 shutdown-timeout 3s
 {globals}

@@ -342,3 +342,16 @@ def small_disk(world, mount):
     engine.control("resume queue", "*/*")
     wait_for(lambda: len(mx.messages) == accepted, "all that was accepted arrives", 60)
     engine.stop()
+
+
+@test("K11 a spool in memory (tmpfs): the start fails and says why")
+def k11_tmpfs(world):
+    engine = world.engine(start=False)
+    spool = world.work / "spool"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m", "none", spool], check=True)
+    try:
+        text = fails(engine, 73, 75, 78)
+        check("tmpfs" in text, text)
+    finally:
+        engine.kill()
+        subprocess.run(["umount", spool], check=True)
