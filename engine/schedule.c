@@ -551,6 +551,10 @@ struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *a
     if (queue_sendable(queue, now)) {
         list_push_back(&site->sendable, &queue->sendable_node);
     }
+    if (count == 0) { /* all were expired; what is left comes with the next turn */
+        schedule_mark(scheduler, site);
+        return NULL;
+    }
     struct transaction *transaction = prepare_create(attempts_preparer(scheduler->attempts),
                                                      attempt, queue, scheduler->taken, count);
     if (transaction == NULL) {

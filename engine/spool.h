@@ -121,6 +121,7 @@ struct spool_read {
     char *data;
     uint64_t offset, place;
     uint32_t worker, len, piece;
+    bool abandoned;
     struct timer hole;
 };
 
@@ -130,6 +131,10 @@ struct spool_read {
  * body. The message must stay unfinished until done. */
 void spool_read_body(struct spool *spool, uint32_t worker, struct spool_read *read,
                      const struct message *message, uint64_t offset, char *data, uint32_t len);
+
+/* The read is of no interest any more: from here on the message is not looked at, `done` still
+ * comes. Requires a read that is under way. */
+void spool_read_abandon(struct spool_read *read);
 
 /* ---- outcomes and states ------------------------------------------------------------------ */
 

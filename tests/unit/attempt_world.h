@@ -42,7 +42,7 @@ static struct world {
     struct spool_read *read;
     struct message *messages[MESSAGES_MAX];
     const char *bodies[MESSAGES_MAX];
-    uint32_t message_count, opened_count, tq_count;
+    uint32_t abandoned_count, message_count, opened_count, tq_count;
     char outcomes[64]; /* d, b, t in order */
     bool opening, sending, closing, hold_sends, slow_rates, tls_started;
     enum connection_close how;
@@ -200,6 +200,12 @@ void spool_read_body(struct spool *spool, uint32_t worker, struct spool_read *re
     }
     CHECK(world.read == NULL);
     world.read = read;
+}
+
+void spool_read_abandon(struct spool_read *read)
+{
+    CHECK(read == world.read);
+    world.abandoned_count++;
 }
 
 struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *attempt)

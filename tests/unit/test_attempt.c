@@ -258,3 +258,23 @@ TEST(an_answer_to_starttls_before_the_news_of_our_send_waits_for_it)
     CHECK(world.tls_started);
     end_world();
 }
+
+TEST(a_read_under_way_when_its_transaction_ends_leaves_the_message_alone)
+{
+    static char body[600 * 1024];
+    memset(body, 'x', sizeof body - 3);
+    memcpy(body + sizeof body - 3, "\r\n", 3);
+    begin_world(PLAIN);
+    put(0, body);
+    connect_to(PIPELINED);
+    world.hold_sends = true;
+    host_says(ACCEPTED);
+    world.hold_sends = world.sending = false;
+    world.connection->events->sent(world.connection); /* the second window is asked for */
+    CHECK(world.read != NULL);
+    world.connection->events->received(world.connection, (const uint8_t *)"552 5.3.4 no\r\n", 14);
+    CHECK_STRING(world.outcomes, "b");
+    CHECK_INT(world.abandoned_count, 1);
+    settle();
+    end_world();
+}

@@ -182,3 +182,19 @@ TEST(queues_are_found_without_case)
     CHECK(message->rcpts[0].queue->paused);
     end_world();
 }
+
+TEST(expired_mail_is_not_taken_and_a_4xx_after_its_time_is_its_bounce)
+{
+    begin_world(VMTAS "<domain *>\n max-smtp-out 1\n bounce-after 1h\n</domain>\n");
+    arrive("a", "r@one.example");
+    run();
+    establish(0);
+    struct message *old = arrive("a", "r@one.example");
+    old->accepted_ms = (int64_t)world.io.now_ms - 3600000;
+    world.attempts.made[0]->next->message = NULL;
+    rcpt_message(world.attempts.made[0]->next->rcpts[0])->accepted_ms = old->accepted_ms;
+    answer(0, 450, "4.2.1");
+    CHECK(world.attempts.made[0]->next == NULL);
+    CHECK_STRING(world.events, "bb"); /* the one on the wire, the one that waited */
+    end_world();
+}
