@@ -1,24 +1,15 @@
 /* What formatting an accounting record costs: decode the event, write it as CSV or JSON.
  *
- *     ninja -C build bench/micro_accounting && build/bench/micro_accounting
- *
- * Measured (FIGURES). */
+ *     ninja -C build bench/micro_accounting && build/bench/micro_accounting */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "accounting_format.h"
 #include "accounting_layout.h"
+#include "micro.h"
 #include "policy/settings.h"
 
 #define RECORDS 2000000u
-
-static double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 static struct bytes encode(struct buffer *out, bool plain)
 {
@@ -71,7 +62,7 @@ static void measure(const char *what, bool json, bool plain)
         abort();
     }
     uint64_t text_bytes = 0;
-    double from = now_s();
+    double from = micro_cpu_ns();
     for (uint32_t i = 0; i < RECORDS; i++) {
         struct event event;
         if (buffer_room(&out) < ACCOUNTING_RECORD_MAX(bytes.len)) {
@@ -83,10 +74,13 @@ static void measure(const char *what, bool json, bool plain)
             accounting_format(layout, place, &event, &out);
         }
     }
-    double took = now_s() - from;
+    double ns = (micro_cpu_ns() - from) / RECORDS;
     text_bytes += out.len;
-    printf("%-24s %9.0f records/s  %5.2f us  %4.0f bytes\n", what, RECORDS / took,
-           1e6 * took / RECORDS, (double)text_bytes / RECORDS);
+    char row[64];
+    snprintf(row, sizeof row, "accounting record, %s", what);
+    micro_row(row, ns, "ns");
+    snprintf(row, sizeof row, "accounting record, %s, length", what);
+    micro_row(row, (double)text_bytes / RECORDS, "bytes");
     accounting_layout_destroy(layout);
 }
 
