@@ -1,6 +1,10 @@
 /* What formatting an accounting record costs: decode the event, write it as CSV or JSON.
  *
- *     ninja -C build bench/micro_accounting && build/bench/micro_accounting */
+ *     ninja -C build bench/micro_accounting && build/bench/micro_accounting
+ *
+ * Measured, CPU time of one core of a 2-core x86-64 virtual machine, debugoptimized: CSV 0.7 us
+ * (1.4 million records a second), JSON 1.1 us (0.9 million); a reply that must be escaped 0.8 and
+ * 1.5 us. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "fake_scheduling.h"
 #include "micro.h"
-#include "tests/unit/fake_scheduling.h"
 
 #define QUEUES_MAX    100000
 #define OPEN_COUNT    100 /* connections that the full caps allow, whatever their kind */

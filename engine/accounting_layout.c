@@ -163,11 +163,12 @@ static void drop_unused_columns(struct accounting_layout *layout)
 
 static void write_header(struct accounting_layout *layout)
 {
+    struct buffer out;
+    buffer_init(&out, layout->header_text, sizeof layout->header_text);
+    layout->header = buffer_bytes(&out);
     if (layout->json) {
         return;
     }
-    struct buffer out;
-    buffer_init(&out, layout->header_text, sizeof layout->header_text);
     buffer_put_string(&out, "type");
     for (uint32_t i = 0; i < layout->column_count; i++) {
         buffer_put_char(&out, ',');

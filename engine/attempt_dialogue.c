@@ -459,6 +459,15 @@ static bool take_rates(struct attempt *attempt, struct transaction *transaction)
     return true;
 }
 
+/* A body that has lines with a dot in front is doubled there for DATA and not for BDAT; the other
+ * way round the peer would see another message, or two. */
+static bool is_in_the_right_form(const struct attempt *attempt,
+                                 const struct transaction *transaction)
+{
+    return (transaction->message->flags & MESSAGE_DOT_LINES) == 0 ||
+           transaction->stuffed == !client_sends_bdat(&attempt->client);
+}
+
 /* Starts the prepared transaction if everything still allows it. */
 static void begin_next(struct attempt *attempt)
 {
@@ -468,6 +477,11 @@ static void begin_next(struct attempt *attempt)
     }
     if (next->failed) {
         fail_unreadable(attempt, next);
+        return;
+    }
+    if (!is_in_the_right_form(attempt, next)) {
+        drop_next(attempt); /* CHUNKING was refused meanwhile: made ready anew, dots doubled */
+        fetch_next(attempt);
         return;
     }
     bool behind = !client_may_begin(&attempt->client);

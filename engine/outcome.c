@@ -224,6 +224,21 @@ void outcome_of_rcpt(struct outcomes *outcomes, const struct attempt *attempt, s
 
 /* ---- a queue's failure ---- */
 
+/* How long the queue waits now. Several connections may have been opening when the host became
+ * unreachable: the first that fails moves the clock, the others belong to the same round. */
+static uint64_t move_retry_clock(struct queue *queue, uint64_t now_ms)
+{
+    if (queue->not_before_ms > now_ms) {
+        return queue->not_before_ms - now_ms;
+    }
+    uint64_t wait_ms = retry_interval_ms(&queue->site->settings->retry_after, queue->retry_index);
+    if (queue->retry_index < UINT8_MAX) {
+        queue->retry_index++;
+    }
+    queue_hold_until(queue, now_ms + wait_ms, now_ms);
+    return wait_ms;
+}
+
 void outcome_of_queue(struct outcomes *outcomes, const struct attempt *attempt, struct queue *queue,
                       enum client_stage stage, const char *stage_name, const struct reply *reply,
                       bool hold_queue)
@@ -239,13 +254,8 @@ void outcome_of_queue(struct outcomes *outcomes, const struct attempt *attempt, 
     add_attempt(&event, attempt);
     add_reply(&event, &texts, reply);
     if (hold_queue) {
-        uint64_t wait_ms =
-            retry_interval_ms(&queue->site->settings->retry_after, queue->retry_index);
-        if (queue->retry_index < UINT8_MAX) {
-            queue->retry_index++;
-        }
+        uint64_t wait_ms = move_retry_clock(queue, now_ms);
         event.next_attempt_wall_ms = (uint64_t)io_wall_ms(outcomes->io) + wait_ms;
-        queue_hold_until(queue, now_ms + wait_ms, now_ms);
     }
     queue_note_error(queue, io_wall_ms(outcomes->io), event.dsn_diag);
     put(outcomes, SPOOL_EVENT, NULL, &event);

@@ -57,15 +57,21 @@ static void make_ready(struct site *site)
     }
 }
 
+static void settle_wake(struct site *site);
+
 static void wait_until(struct site *site, uint64_t due_ms)
 {
     leave_place(site);
     site->wait = SITE_WAITING_TIME;
     timer_start(io_timers(site->scheduler->io), &site->timer, due_ms);
+    settle_wake(site); /* others need not wait so long */
 }
 
 static void wait_for_gate(struct site *site, struct gate *gate)
 {
+    if (site->woken_by == gate) {
+        site->woken_by = NULL; /* full again: whoever releases next wakes the next in turn */
+    }
     leave_place(site);
     site->wait = SITE_WAITING_GATE;
     site->waits_at = gate;
@@ -78,6 +84,7 @@ static void wait_for_gate(struct site *site, struct gate *gate)
         timer_start(io_timers(scheduler->io), &scheduler->gate_timer,
                     now_ms(scheduler) + GATE_RETRY_MS);
     }
+    settle_wake(site); /* of another limit, where there may be room still */
 }
 
 static void on_site_timer(struct timer *timer)
@@ -283,25 +290,24 @@ static bool take_gates(struct site *site)
     return true;
 }
 
-/* Opens one, or puts the site where it has to wait. False: it waits at a gate that is full. */
-static bool try_open(struct site *site)
+/* Opens one, or puts the site where it has to wait. */
+static void try_open(struct site *site)
 {
     struct scheduler *scheduler = site->scheduler;
     struct list_node *node = list_first(&site->sendable);
     if (node == NULL || !wants_connection(site)) {
         leave_place(site); /* other connections have taken what there was */
-        return true;
+        return;
     }
     uint64_t now = now_ms(scheduler);
     uint64_t due_ms = opening_wait_until(site, now);
     if (due_ms != 0) {
         wait_until(site, due_ms);
-        return true;
+        return;
     }
     if (!take_gates(site)) {
-        return false;
+        return;
     }
-    rate_take(&site->connect_rate, now, 1);
     list_remove(node);
     list_push_back(&site->sendable, node);
     struct queue *queue = CONTAINER_OF(node, struct queue, sendable_node);
@@ -309,8 +315,9 @@ static bool try_open(struct site *site)
     if (attempt == NULL) {
         release_gates(site, site->domain_gate);
         wait_until(site, now + NO_ROOM_WAIT_MS);
-        return true;
+        return;
     }
+    rate_take(&site->connect_rate, now, 1);
     attempt->domain_gate = site->domain_gate;
     list_push_back(&site->attempts, &attempt->site_node);
     site->attempt_count++;
@@ -321,32 +328,32 @@ static bool try_open(struct site *site)
     if (wants_connection(site)) {
         make_ready(site);
     }
-    return true;
 }
 
 static void open_connection(struct site *site)
 {
-    if (try_open(site)) {
-        settle_wake(site);
-    } else {
-        site->woken_by = NULL; /* full again: whoever releases next wakes the next in turn */
-    }
+    try_open(site);
+    settle_wake(site);
 }
 
 /* ---- looking at a site ---- */
 
+static bool must_wait(struct site *site);
+
+/* Each idle connection is asked once. Who takes nothing rests again; another may still suit. */
 static void offer_to_idle(struct site *site)
 {
-    while (!list_empty(&site->sendable)) {
-        struct list_node *node = list_first(&site->idle);
-        if (node == NULL) {
-            return;
-        }
-        attempt_offer(CONTAINER_OF(node, struct attempt, idle_node));
-        if (list_first(&site->idle) == node) {
-            return; /* it took nothing: rates or needs stand against it */
-        }
+    if (list_empty(&site->idle) || list_empty(&site->sendable) || must_wait(site)) {
+        return;
     }
+    struct list unasked;
+    struct list_node *node;
+    list_init(&unasked);
+    list_splice_back(&unasked, &site->idle);
+    while (!list_empty(&site->sendable) && (node = list_first(&unasked)) != NULL) {
+        attempt_offer(CONTAINER_OF(node, struct attempt, idle_node)); /* takes it out */
+    }
+    list_splice_back(&site->idle, &unasked);
 }
 
 /* When this rate has forgotten every start, at the latest; 0 if it remembers none. */
@@ -390,9 +397,7 @@ static void look_at(struct site *site)
     if (site->wait == SITE_KEPT) {
         leave_place(site);
     }
-    if (site->wait != SITE_WAITING_TIME) {
-        offer_to_idle(site);
-    }
+    offer_to_idle(site); /* also while no further one may open */
     if (!wants_connection(site)) {
         if (site->wait != SITE_WAITING_TIME || list_empty(&site->sendable)) {
             leave_place(site);
@@ -596,6 +601,11 @@ void schedule_site_init(struct site *site)
     list_init(&site->sendable);
     list_init(&site->attempts);
     list_init(&site->idle);
+}
+
+void schedule_wake_all(struct scheduler *scheduler)
+{
+    wake_all_gates(scheduler);
 }
 
 void schedule_gate_init(struct gate *gate, struct limit *limit)

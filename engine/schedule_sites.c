@@ -441,6 +441,7 @@ void schedule_reload(struct scheduler *scheduler, const struct config *config)
         reload_lane(scheduler, CONTAINER_OF(node, struct vmta_lane, all_node));
     }
     schedule_each_site(scheduler, "*", reload_site, scheduler);
+    schedule_wake_all(scheduler);
     attempts_forget_profiles(scheduler->attempts);
 }
 

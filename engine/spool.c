@@ -166,6 +166,7 @@ static void on_synced(void *owner)
 static void on_room(void *owner)
 {
     struct spool *spool = owner;
+    keeper_answer_failed(spool);
     outcomes_retry(spool);
     barriers_arm(spool);
     keeper_retry(spool);
@@ -182,6 +183,7 @@ static void on_lost(void *owner, uint64_t cut_place)
     reclaim_lost(spool);
     follow_lost(spool);
     if (log_failed(spool->log)) {
+        keeper_answer_failed(spool);
         keeper_retry(spool); /* to refuse what waits */
     }
     spool_update_gate(spool);
@@ -226,6 +228,7 @@ static struct spool *make(struct io *io, const struct spool_options *options)
     map_init(&spool->keyed, MESSAGES_MAX);
     list_init(&spool->uploads);
     list_init(&spool->commits);
+    list_init(&spool->failed);
     list_init(&spool->waiting);
     list_init(&spool->batches);
     list_init(&spool->keyed_list);
@@ -351,9 +354,9 @@ static bool all_taken(const struct spool *spool)
 
 static bool all_safe(const struct spool *spool)
 {
-    return log_failed(spool->log) ||
-           (list_empty(&spool->waiting) && list_empty(&spool->commits) && all_taken(spool) &&
-            outcomes_settled(spool) && list_empty(&spool->barriers));
+    return log_failed(spool->log) || (list_empty(&spool->waiting) && list_empty(&spool->commits) &&
+                                      list_empty(&spool->failed) && all_taken(spool) &&
+                                      outcomes_settled(spool) && list_empty(&spool->barriers));
 }
 
 static void on_stop_poll(struct timer *timer)

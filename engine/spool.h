@@ -209,6 +209,7 @@ struct spool_follower {
     uint64_t mark_sequence, mark_bytes, mark_count, durable_bytes, durable_count;
     uint32_t generation; /* being walked, or walked last, in this pass over the extents */
     uint64_t extent_first, extent_last, pass_safe;
+    uint32_t troubles; /* reads that failed */
     bool wants, walking, in_pass, extent_copy;
     char hold_text[200];
 };

@@ -20,6 +20,8 @@
 #include "spool_private.h"
 
 #define EXTENTS_AT_START 64
+#define RETRY_MS         1000
+#define TROUBLES_MAX     20 /* failed reads before what cannot be read is passed over */
 
 /* ---- events in memory ----------------------------------------------------------------------
  *
@@ -323,6 +325,7 @@ static bool end_pass(struct spool *spool, struct spool_follower *follower)
     uint64_t evicted = spool->follow.evicted_sequence;
     uint64_t seen = evicted < follower->pass_safe ? evicted : follower->pass_safe;
     bool moves = seen > follower->last_sequence;
+    follower->troubles = 0;
     follower->in_pass = false;
     follower->last_sequence = moves ? seen : follower->last_sequence;
     return moves;
@@ -392,6 +395,12 @@ static bool give_walked(struct spool *spool, struct spool_follower *follower)
         log_walk_put_back(follower->walk);
     }
     follower->walking = result >= 0;
+    if (result < 0 && result != -ENODATA && ++follower->troubles <= TROUBLES_MAX) {
+        /* It may pass: all runs again, a little later. */
+        follower->in_pass = false;
+        timer_start(io_timers(spool->io), &spool->follow.timer, io_now_ms(spool->io) + RETRY_MS);
+        result = 0;
+    }
     if (given > 0) {
         end_batch(follower);
     }
@@ -467,6 +476,7 @@ void spool_follow(struct spool *spool, struct spool_follower *follower, uint64_t
     follower->walking = follower->wants = follower->in_pass = false;
     follower->last_sequence = follower->durable_sequence = from_sequence;
     follower->tail_position = 0;
+    follower->troubles = 0;
     follower->lag_bytes = follower->skipped = 0;
     follower->backlog_bytes = follower->backlog_count = 0;
     follower->bytes_before = spool->follow.event_bytes;

@@ -292,6 +292,16 @@ void keeper_commits_synced(struct spool *spool)
     }
 }
 
+void keeper_answer_failed(struct spool *spool)
+{
+    struct list_node *node;
+    while ((node = list_pop_front(&spool->failed)) != NULL) {
+        answer(spool, CONTAINER_OF(node, struct spool_upload, node));
+    }
+}
+
+/* What is lost may still be on disk. Nobody is told so before the log says on disk that it does
+ * not count: a restart would bring back what was refused. */
 void keeper_lost(struct spool *spool)
 {
     struct list_node *node;
@@ -301,7 +311,7 @@ void keeper_lost(struct spool *spool)
         upload->message = NULL;
         upload->answer = SPOOL_FAILED;
         spool_message_done(spool, message);
-        answer(spool, upload);
+        list_push_back(&spool->failed, &upload->node);
     }
     node = list_first(&spool->uploads);
     while (node != NULL) {

@@ -183,10 +183,12 @@ enum reclaim_state {
 struct reclaim {
     enum reclaim_state state;
     uint32_t generation;
-    bool raw;         /* by records, not by footer: the footer did not show all that lives */
-    bool ended;       /* the walk has */
-    bool have;        /* record, place: looked at, not done with */
-    bool events_only; /* a further walk for a further run of events */
+    bool raw;          /* by records, not by footer: the footer did not show all that lives */
+    bool ended;        /* the walk has */
+    bool have;         /* record, place: looked at, not done with */
+    bool broken;       /* this walk met an error: it did not see all */
+    uint32_t troubles; /* reads that failed in this segment, and were tried again */
+    bool events_only;  /* a further walk for a further run of events */
     bool has_run;
     struct extent run;   /* of events: copied in this walk */
     uint64_t run_copied; /* the last sequence of it that was */
@@ -240,6 +242,7 @@ struct spool {
 
     struct list uploads; /* with chunks in the log, not yet committed; in order of id */
     struct list commits; /* appended, not yet synced */
+    struct list failed;  /* to be refused once the log is in order again */
     struct list waiting; /* letters of chunks and commits that found no room */
     struct list batches; /* outcome batches with items not yet synced */
     bool batches_blocked;
@@ -297,6 +300,7 @@ void keeper_on_abort(struct letter *letter);
 void keeper_retry(struct spool *spool);
 void keeper_commits_synced(struct spool *spool);
 void keeper_lost(struct spool *spool);
+void keeper_answer_failed(struct spool *spool);
 
 /* spool_outcome.c */
 bool outcome_worker_init(struct spool_worker *worker);

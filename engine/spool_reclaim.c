@@ -21,6 +21,7 @@
 #define SEGMENTS_QUIET 4            /* fewer are not worth copying */
 #define RANGE_MAX      1024         /* generations more than there are segments */
 #define RETRY_MS       200
+#define TROUBLES_MAX   20 /* failed reads of one segment before they count as damage */
 
 static void step(struct spool *spool);
 
@@ -127,10 +128,16 @@ static enum verdict_on_record appended(int result)
     return result == 0 ? RECORD_DONE : RECORD_WAITS;
 }
 
+/* An error that is not the record's own may pass. */
+static bool try_again(struct reclaim *reclaim, int result)
+{
+    return result < 0 && result != -EBADMSG && ++reclaim->troubles <= TROUBLES_MAX;
+}
+
 static void on_read(struct log_read *read, int result)
 {
     struct spool *spool = CONTAINER_OF(read, struct spool, reclaim.read);
-    spool->reclaim.read_done = true;
+    spool->reclaim.read_done = !try_again(&spool->reclaim, result);
     spool->reclaim.read_result = result;
     step(spool);
 }
@@ -152,11 +159,23 @@ static bool is_final(const struct rcpt *rcpt)
     return place_is_final(rcpt->state_place);
 }
 
+/* Its last outcome is in the log, though not synced. A copy behind that would outlive it, and
+ * bring the message back. */
+static bool is_ending(const struct message *message)
+{
+    for (uint32_t i = 0; i < message->rcpt_count; i++) {
+        if (!is_final(&message->rcpts[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static enum verdict_on_record copy_message(struct spool *spool)
 {
     struct reclaim *reclaim = &spool->reclaim;
     struct message *message = spool_find(spool, reclaim->record.sequence);
-    if (message == NULL || message->record_place != reclaim->place) {
+    if (message == NULL || message->record_place != reclaim->place || is_ending(message)) {
         return RECORD_DONE;
     }
     struct buffer payload;
@@ -350,10 +369,11 @@ static bool next_record(struct spool *spool)
     struct reclaim *reclaim = &spool->reclaim;
     struct bytes unused;
     int result = log_walk_next(reclaim->walk, 0, &reclaim->record, &reclaim->place, &unused);
-    if (result < 0 && next_walk(spool)) {
+    if (result == -ENODATA && next_walk(spool)) {
         result = log_walk_next(reclaim->walk, 0, &reclaim->record, &reclaim->place, &unused);
     }
     if (result < 0) {
+        reclaim->broken = result != -ENODATA;
         wait_for_sync(spool, true);
     }
     reclaim->have = result == 1;
@@ -394,9 +414,10 @@ static void begin(struct spool *spool, uint32_t generation, bool raw)
 {
     struct reclaim *reclaim = &spool->reclaim;
     reclaim->state = RECLAIM_WALK;
+    reclaim->troubles = generation == reclaim->generation ? reclaim->troubles : 0;
     reclaim->generation = generation;
     reclaim->raw = raw;
-    reclaim->have = reclaim->ended = reclaim->events_only = false;
+    reclaim->have = reclaim->ended = reclaim->events_only = reclaim->broken = false;
     reclaim->copy_count = 0;
     reclaim->position = 0;
     reclaim->has_run = follow_next_run(spool, generation, 0, &reclaim->run);
@@ -428,6 +449,11 @@ static void finish(struct spool *spool)
     struct reclaim *reclaim = &spool->reclaim;
     struct log_segment_info info;
     reclaim->state = RECLAIM_IDLE;
+    if (reclaim->broken && reclaim->troubles++ < TROUBLES_MAX) {
+        begin(spool, reclaim->generation, true);
+        return;
+    }
+    reclaim->copied_generation = reclaim->generation;
     if (!log_segment_info(spool->log, reclaim->generation, &info) || info.live_bytes == 0) {
         reclaim_consider(spool);
         return;
@@ -456,7 +482,6 @@ void reclaim_synced(struct spool *spool)
     }
     reclaim->copy_count = 0;
     if (reclaim->ended) {
-        reclaim->copied_generation = reclaim->generation;
         finish(spool);
     } else {
         reclaim->state = RECLAIM_WALK;

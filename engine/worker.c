@@ -180,17 +180,24 @@ int worker_prepare(struct worker *worker, struct error *error)
     return 0;
 }
 
+static const char *text_or_null(struct bytes text)
+{
+    return text.len == 0 ? NULL : text.data;
+}
+
 static int open_listener(struct worker *worker, const struct address *address,
                          const struct config_listener *from, struct error *error)
 {
     if (worker->listener_count == WORKER_LISTENERS_MAX) {
         return error_set(error, 78, "more than %d listening addresses", WORKER_LISTENERS_MAX);
     }
-    const char *source = from->settings.source.len == 0 ? NULL : from->settings.source.data;
+    const char *source = text_or_null(from->settings.source);
+    const char *host_name = text_or_null(from->settings.host_name);
     struct listener *listener =
         listener_open(&(struct listener_options){.io = worker->io,
                                                  .sessions = worker->sessions,
                                                  .address = *address,
+                                                 .host_name = host_name,
                                                  .source_name = source},
                       error);
     if (listener == NULL) {
@@ -346,6 +353,7 @@ bool worker_gone(const struct worker *worker)
 void worker_reload(struct worker *worker, const struct config *config)
 {
     worker->config = config;
+    sessions_reload(worker->sessions);
     schedule_reload(worker->scheduler, config);
 }
 

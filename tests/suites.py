@@ -39,7 +39,7 @@ SUITES = [
     ("unit", meson_tests("build", "unit", "kernel")),
     ("unit-sanitized", meson_tests("build-asan", "unit", "kernel")),
     ("simulator", meson_tests("build", "sim")),
-    ("simulator-sanitized", meson_tests("build-asan", "sim")),
+    ("simulator-sanitized", "build-asan/tests/sim/sim --worlds 20"),
     ("fuzz", setup("build-fuzz", "-Dfuzz=true", compiler="clang").replace(
         "ninja -C build-fuzz", f"ninja -C build-fuzz $(ninja -C build-fuzz -t targets all | "
         "grep -o '^tests/fuzz/fuzz_[a-z_]*:' | tr -d :)") +

@@ -187,15 +187,20 @@ static bool must_escape(char c)
     return (unsigned char)c < 0x20 || c == '"' || c == '\\' || c == 0x7F;
 }
 
-static void put_text(struct buffer *out, struct bytes text)
+static bool is_plain(struct bytes text)
+{
+    bool plain = true;
+    for (size_t i = 0; i < text.len; i++) {
+        plain &= (unsigned char)text.data[i] < 0x7F && !must_escape(text.data[i]);
+    }
+    return plain;
+}
+
+static void put_odd_text(struct buffer *out, struct bytes text)
 {
     buffer_put_char(out, '"');
     size_t plain_from = 0, at = 0;
     while (at < text.len) {
-        if ((unsigned char)text.data[at] < 0x7F && !must_escape(text.data[at])) {
-            at++; /* most of all text: measured three times as fast as asking utf8 each time */
-            continue;
-        }
         size_t len = utf8_length_at(text, at);
         if (len > 1 || (len == 1 && !must_escape(text.data[at]))) {
             at += len;
@@ -211,6 +216,22 @@ static void put_text(struct buffer *out, struct bytes text)
     }
     buffer_put_bytes(out, bytes_slice(text, plain_from, at));
     buffer_put_char(out, '"');
+}
+
+/* Nearly all text, and every name, is plain ASCII: that is copied in one piece. */
+static void put_text(struct buffer *out, struct bytes text)
+{
+    if (buffer_room(out) < text.len + 2 || !is_plain(text)) {
+        put_odd_text(out, text);
+        return;
+    }
+    char *at = out->data + out->len;
+    at[0] = '"';
+    if (text.len > 0) {
+        memcpy(at + 1, text.data, text.len);
+    }
+    at[1 + text.len] = '"';
+    out->len += text.len + 2;
 }
 
 static void begin_value(struct json_writer *writer, const char *name)

@@ -35,13 +35,20 @@ void log_segment_enter(struct log *log, struct log_segment *segment, uint32_t ge
     }
 }
 
+int log_names_changed(struct log *log)
+{
+    int result = io_directory_sync(log->io, log->directory);
+    log->names_unsynced = result != 0;
+    return result;
+}
+
 static void set_aside(struct log *log, struct log_segment *segment)
 {
     char from[LOG_PATH_MAX], to[LOG_PATH_MAX + 32];
     log_segment_path(log, segment->file_number, from);
     snprintf(to, sizeof to, "%s/damaged-%08x", log->directory, segment->generation);
     int result = io_file_rename(log->io, from, to);
-    io_directory_sync(log->io, log->directory);
+    log_names_changed(log);
     LOG_WARNING("spool %s: segment %08x has damaged records; what was intact and needed was "
                 "copied, the file is now %s%s",
                 log->directory, segment->generation, to, result == 0 ? "" : " (rename failed)");
@@ -108,7 +115,7 @@ void log_segment_delete(struct log *log, struct log_segment *segment)
     log_segment_path(log, segment->file_number, path);
     io_file_unlink(log->io, path);
     /* Before the next one is used again: what superseded this one's records may lie there. */
-    io_directory_sync(log->io, log->directory);
+    log_names_changed(log);
     log_segment_remove(log, segment);
 }
 

@@ -223,9 +223,9 @@ bool log_walk_busy(const struct log_walk *walk);
 int log_walk_entries(struct log_walk *walk, uint32_t generation);
 int log_walk_records(struct log_walk *walk, uint32_t generation, uint32_t from_offset);
 
-/* 1: the next one, valid until the next call; 0: `ready` will be called; -ENODATA: the end;
- * else -errno. For records `detail` is the payload for types in `payload_types` (bit 1 << type),
- * else empty. */
+/* 1: the next one, valid until the next call; 0: `ready` will be called; -ENODATA: the end; else
+ * -errno, -EBADMSG: the footer is damaged, and what it gave may not be all. For records `detail` is
+ * the payload for types in `payload_types` (bit 1 << type), else empty. */
 int log_walk_next(struct log_walk *walk, uint32_t payload_types, struct log_record *record,
                   uint64_t *place, struct bytes *detail);
 

@@ -131,7 +131,7 @@ static int read_header(struct opening *opening, struct log_segment *segment, uin
     struct log *log = opening->log;
     struct log_header header;
     memset(log->header, 0, LOG_HEADER_BYTES);
-    int64_t result = io_file_read_at(log->io, segment->fd, log->header, LOG_HEADER_BYTES, 0);
+    int64_t result = log_read_at(log->io, segment->fd, log->header, LOG_HEADER_BYTES, 0);
     if (result < 0) {
         return refuse(log, opening->error, (int)result, "cannot read a segment");
     }
@@ -201,7 +201,7 @@ static void read_trailer(struct log *log, struct log_segment *segment)
 {
     char bytes[LOG_TRAILER_BYTES];
     int64_t result =
-        io_file_read_at(log->io, segment->fd, bytes, sizeof bytes, segment->bytes - sizeof bytes);
+        log_read_at(log->io, segment->fd, bytes, sizeof bytes, segment->bytes - sizeof bytes);
     uint32_t seed = log_seed(log->id, segment->generation);
     segment->sealed = result == (int64_t)sizeof bytes &&
                       log_trailer_decode(bytes, seed, segment->bytes, &segment->trailer);

@@ -96,6 +96,20 @@ static void write_header(struct log *log)
     io_write(log->io, &log->prepare_op, log->preparing->fd, log->prepare_iov, 1, 0);
 }
 
+static void prepare_failed(struct log *log, int result);
+
+/* Where names are not on disk yet: a segment whose name is lost is lost with all that is in it,
+ * and one whose removal is lost comes back. */
+static void begin_header(struct log *log)
+{
+    int result = log->names_unsynced ? log_names_changed(log) : 0;
+    if (result != 0) {
+        prepare_failed(log, result);
+    } else {
+        write_header(log);
+    }
+}
+
 static void prepare_done(struct log *log)
 {
     struct log_segment *segment = log->preparing;
@@ -133,8 +147,8 @@ static void prepare_step(struct log *log)
         return;
     case PREPARE_FILL_SYNC:
         log->preparing->filled = true;
-        io_directory_sync(log->io, log->directory);
-        write_header(log);
+        log->names_unsynced = true;
+        begin_header(log);
         return;
     case PREPARE_HEADER:
         log->prepare_state = PREPARE_SYNC;
@@ -197,7 +211,7 @@ static void begin(struct log *log)
 {
     log->prepare_offset = 0;
     if (log->preparing->filled) {
-        write_header(log);
+        begin_header(log);
     } else {
         log->prepare_state = PREPARE_FILL;
         prepare_step(log);
@@ -263,7 +277,7 @@ static int fill_blocking(struct log *log, struct log_segment *segment)
     }
     int result = io_file_sync(log->io, segment->fd);
     segment->filled = result == 0;
-    return result == 0 ? io_directory_sync(log->io, log->directory) : result;
+    return result;
 }
 
 /* A start takes a segment even if that is one more than the limit: else a log that is full could
@@ -277,6 +291,7 @@ int log_prepare_blocking(struct log *log, struct error *error)
                          (unsigned long long)log->options.segment_bytes);
     }
     int result = segment->filled ? 0 : fill_blocking(log, segment);
+    result = result == 0 ? log_names_changed(log) : result;
     if (result == 0) {
         build_header(log, segment);
         int64_t written = io_file_write_at(log->io, segment->fd, log->header, LOG_HEADER_BYTES, 0);

@@ -55,8 +55,9 @@ struct log_segment {
     bool damaged; /* set aside instead of being used again */
     bool sealed;  /* has a footer on disk */
     _Atomic uint32_t readers;
-    uint32_t records_end;   /* offset */
-    uint64_t base_position; /* position of offset LOG_HEADER_BYTES */
+    uint32_t records_end;        /* offset */
+    uint32_t before, before_end; /* the segment it follows, and where that ended */
+    uint64_t base_position;      /* position of offset LOG_HEADER_BYTES */
     int64_t live_bytes;
     uint64_t event_bytes, event_first, event_last;
     uint32_t event_count;
@@ -116,6 +117,7 @@ struct log {
     uint32_t table_mask;
     uint32_t oldest, newest;
     struct log_segment **files;
+    bool names_unsynced; /* a sync of the directory failed: no segment is begun before one works */
     uint32_t file_max, segment_count, used_count;
     struct list free;
     struct list gone; /* removed; memory kept until the end */
@@ -185,6 +187,8 @@ void log_segment_delete(struct log *log, struct log_segment *segment); /* the fi
 bool log_entries_take(struct log *log, struct log_segment *segment);
 void log_entries_drop(struct log *log, struct log_segment *segment);
 void log_segment_note_event(struct log_segment *segment, const struct log_record *record);
+/* Names were made, changed or removed: 0 once that is on disk, else -errno. */
+int log_names_changed(struct log *log);
 void log_look_at_volume(struct log *log);
 uint32_t log_segments_free(const struct log *log);
 
@@ -226,6 +230,8 @@ struct log_stream {
     void (*filled)(struct log_stream *stream); /* NULL: blocking */
     int error;
 };
+/* As io_file_read_at; an error is believed only when it has come several times. */
+int64_t log_read_at(struct io *io, int fd, void *data, size_t len, uint64_t offset);
 void log_stream_init(struct log_stream *stream, struct io *io, char *buffer, size_t capacity,
                      void (*filled)(struct log_stream *stream));
 void log_stream_begin(struct log_stream *stream, int fd, uint64_t from, uint64_t to);

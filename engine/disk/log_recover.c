@@ -53,7 +53,7 @@ static struct bytes read_payload(struct recovery *recovery, const struct log_seg
     uint32_t len = entry->record.len;
     uint64_t size = log_record_size(len);
     struct log_record seen;
-    int64_t result = io_file_read_at(log->io, segment->fd, recovery->buffer, size, entry->offset);
+    int64_t result = log_read_at(log->io, segment->fd, recovery->buffer, size, entry->offset);
     if (result != (int64_t)size || !log_head_decode(recovery->buffer, &seen) || seen.len != len ||
         !log_record_intact(recovery->buffer, log_seed(log->id, segment->generation), len)) {
         log_count_damaged(log, place_of(segment, entry->offset));
@@ -96,7 +96,7 @@ static bool load_section(struct recovery *recovery, const struct log_segment *se
         recovery->footer = larger;
         recovery->footer_bytes = len;
     }
-    int64_t result = io_file_read_at(log->io, segment->fd, recovery->footer, len, from);
+    int64_t result = log_read_at(log->io, segment->fd, recovery->footer, len, from);
     uint32_t seed = log_seed(log->id, segment->generation);
     return result == (int64_t)len && crypto_crc32c(seed, recovery->footer, len) ==
                                          (rest ? trailer->rest_crc : trailer->first_crc);
@@ -137,21 +137,19 @@ static bool continues(const struct log *log, const struct log_record *begin)
 struct scan {
     struct log_segment *segment;
     struct log_stream stream;
-    bool tail;  /* ends at the first bad record */
-    bool chain; /* must go on where the log ended */
-    bool lost;  /* in bad bytes: counted once */
+    bool tail;    /* ends at the first bad record */
+    bool chain;   /* must go on where the log ended */
+    uint32_t bad; /* where bytes that are no record began; 0: none */
 };
 
 /* False: the scan ends here. */
-static bool scan_bad(struct recovery *recovery, struct scan *scan)
+static bool scan_bad(struct scan *scan)
 {
     if (scan->tail) {
         return false;
     }
-    uint64_t offset = log_stream_offset(&scan->stream);
-    if (!scan->lost && offset < scan->stream.to) {
-        scan->lost = true;
-        log_count_damaged(recovery->log, place_of(scan->segment, (uint32_t)offset));
+    if (scan->bad == 0) {
+        scan->bad = (uint32_t)log_stream_offset(&scan->stream);
     }
     log_stream_skip(&scan->stream, 8);
     return true;
@@ -171,10 +169,14 @@ static bool scan_record(struct recovery *recovery, struct scan *scan)
     uint64_t size = log_head_decode(data, &record) ? log_record_size(record.len) : 0;
     data = size == 0 ? NULL : log_stream_peek(&scan->stream, size);
     if (data == NULL || !log_record_intact(data, seed, record.len)) {
-        return scan_bad(recovery, scan);
+        return scan_bad(scan);
     }
     if (record.type == LOG_BEGIN) {
         if (scan->chain && !continues(log, &record)) {
+            LOG_INFO("spool %s: segment %08x lies behind a hole: it follows %08x to %u, but that "
+                     "ends at %u of %08x",
+                     log->directory, segment->generation, (uint32_t)record.ref, record.index,
+                     log->last_end, log->last_generation);
             return false;
         }
     } else if (segment->entry_count < segment->entry_max) {
@@ -185,7 +187,11 @@ static bool scan_record(struct recovery *recovery, struct scan *scan)
             give_entry(recovery, segment, &entry, bytes_of(data + LOG_HEAD_BYTES, record.len));
         }
     }
-    scan->lost = false;
+    if (scan->bad != 0) {
+        log_count_damaged(log,
+                          place_of(segment, scan->bad)); /* not just the end of what is there */
+        scan->bad = 0;
+    }
     log_stream_skip(&scan->stream, size);
     segment->records_end = (uint32_t)(offset + size);
     return true;
@@ -202,9 +208,11 @@ static void scan_segment(struct recovery *recovery, struct log_segment *segment)
         recovery->result = -ENOMEM;
         return;
     }
+    uint64_t end = cut != NULL       ? cut->offset
+                   : segment->sealed ? segment->trailer.records_end
+                                     : segment->bytes - LOG_TRAILER_BYTES;
     segment->records_end = LOG_HEADER_BYTES;
     segment->sealed = false;
-    uint64_t end = cut != NULL ? cut->offset : segment->bytes - LOG_TRAILER_BYTES;
     log_stream_init(&scan.stream, log->io, recovery->buffer, SCAN_BUFFER_BYTES, NULL);
     log_stream_begin(&scan.stream, segment->fd, LOG_HEADER_BYTES, end);
     while (scan_record(recovery, &scan)) {
@@ -244,11 +252,7 @@ static void first_pass(struct recovery *recovery, struct log_segment *segment)
         }
         scan_segment(recovery, segment);
     }
-    /* One that was begun, and then cut before its first record, is a link of the chain all the
-     * same: the next one says that it goes on there. */
-    bool begun = segment->entry_count > 0 || segment->records_end > LOG_HEADER_BYTES ||
-                 cut_of(log, segment->generation) != NULL;
-    if (!segment->sealed && !begun) {
+    if (!segment->sealed && segment->entry_count == 0) {
         drop_segment(recovery, segment);
         return;
     }

@@ -169,6 +169,8 @@ void log_begin_segment(struct log *log, struct log_segment *segment, uint32_t be
     struct log_record begin = {.type = LOG_BEGIN, .ref = before, .index = before_end};
     segment->state = SEGMENT_OPEN;
     segment->base_position = log->appended;
+    segment->before = before;
+    segment->before_end = before_end;
     log_segment_enter(log, segment, segment->generation);
     log->open = segment;
     put_record(log, &begin, NULL, 0);

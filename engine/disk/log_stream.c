@@ -4,6 +4,17 @@
 
 #include "disk/log_private.h"
 
+#define TRIES_MAX 5
+
+int64_t log_read_at(struct io *io, int fd, void *data, size_t len, uint64_t offset)
+{
+    int64_t result = -EIO;
+    for (int tries = 0; tries < TRIES_MAX && result < 0; tries++) {
+        result = io_file_read_at(io, fd, data, len, offset);
+    }
+    return result;
+}
+
 static void take(struct log_stream *stream, int64_t result)
 {
     if (result <= 0) {
@@ -51,7 +62,7 @@ static void fill(struct log_stream *stream)
     if (stream->filled != NULL) {
         io_read(stream->io, &stream->op, stream->fd, at, len, stream->next);
     } else {
-        take(stream, io_file_read_at(stream->io, stream->fd, at, len, stream->next));
+        take(stream, log_read_at(stream->io, stream->fd, at, len, stream->next));
     }
 }
 

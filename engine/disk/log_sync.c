@@ -246,15 +246,17 @@ static void cut_segment(struct log *log, struct log_segment *segment, uint32_t o
     log->cuts[log->cut_count++] = (struct log_cut){segment->generation, offset};
 }
 
-/* Nothing can be appended again: all that is not synced is as good as lost. */
+/* Nothing can be appended again: all that is not synced is as good as lost. The owner hears of it
+ * also where no segment was open any more: what waits for room there must be refused now. */
 static void lose_all(struct log *log)
 {
     const struct log_segment *segment = log->sealing != NULL ? log->sealing : log->open;
+    uint64_t cut_place = UINT64_MAX;
     if (segment != NULL) {
         uint64_t offset = LOG_HEADER_BYTES + (log->synced - segment->base_position);
-        log->options.owner.lost(log->options.owner.owner,
-                                (uint64_t)segment->generation << 32 | offset);
+        cut_place = (uint64_t)segment->generation << 32 | offset;
     }
+    log->options.owner.lost(log->options.owner.owner, cut_place);
 }
 
 void log_stop(struct log *log)
@@ -286,8 +288,10 @@ void log_failure_advance(struct log *log)
         cut_segment(log, log->open, LOG_HEADER_BYTES);
     }
     log->options.owner.lost(log->options.owner.owner, cut_place);
-    log->last_generation = segment->generation;
-    log->last_end = offset;
+    /* One that is left with no record is none for a restart: the next follows what it followed. */
+    bool empty = segment->entry_count == 0;
+    log->last_generation = empty ? segment->before : segment->generation;
+    log->last_end = empty ? segment->before_end : offset;
     log->open = log->sealing = NULL;
     log->seal_state = SEAL_NONE;
     log->submitted = log->written = log->wanted = log->synced = log->appended;

@@ -2,13 +2,13 @@
  *
  * A footer's checksum is known only when all of it was read, after its entries were handed out.
  * That is safe for a reclaim: an entry only says where to look, the owner's index says whether it
- * is so; and what a damaged entry hides leaves the segment with live bytes, which the owner sees
- * and walks the records instead. */
+ * is so. At the end the walk says that the footer was damaged, and the owner walks the records. */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crypto.h"
 #include "disk/log_private.h"
 
 #define WALK_BUFFER_BYTES (1024u * 1024)
@@ -23,6 +23,9 @@ struct log_walk {
     bool abandoned;
     enum walk_mode mode;
     uint32_t generation, next_entry, seed;
+    uint32_t crc;         /* of the footer's section so far */
+    uint64_t section_end; /* file offset */
+    bool rest;            /* in the second section */
     struct log_stream stream;
     uint64_t skip; /* what was handed out last */
     struct timer again;
@@ -98,6 +101,9 @@ int log_walk_entries(struct log_walk *walk, uint32_t generation)
     walk->mode = segment->sealed ? WALK_FOOTER : WALK_MEMORY;
     if (segment->sealed) {
         const struct log_trailer *trailer = &segment->trailer;
+        walk->crc = walk->seed;
+        walk->section_end = (uint64_t)trailer->footer_offset + trailer->first_bytes;
+        walk->rest = false;
         log_stream_begin(&walk->stream, segment->fd, trailer->footer_offset,
                          (uint64_t)trailer->footer_offset + trailer->first_bytes +
                              trailer->rest_bytes);
@@ -149,22 +155,47 @@ static int absent(const struct log_walk *walk)
     return io_busy(&walk->stream.op) ? 0 : walk->stream.error != 0 ? walk->stream.error : -ENODATA;
 }
 
+/* 0: goes on; else the end, good or bad. */
+static int footer_section_end(struct log_walk *walk)
+{
+    const struct log_segment *segment = log_segment_at(walk->log, walk->generation);
+    const struct log_trailer *trailer = &segment->trailer;
+    if (log_stream_offset(&walk->stream) < walk->section_end) {
+        return 0;
+    }
+    if (walk->crc != (walk->rest ? trailer->rest_crc : trailer->first_crc)) {
+        return -EBADMSG;
+    }
+    if (walk->rest) {
+        return -ENODATA;
+    }
+    walk->rest = true;
+    walk->crc = walk->seed;
+    walk->section_end += trailer->rest_bytes;
+    return trailer->rest_bytes == 0 ? -ENODATA : 0;
+}
+
 static int next_in_footer(struct log_walk *walk, struct log_record *record, uint64_t *place,
                           struct bytes *detail)
 {
     struct log_entry entry;
+    int end = footer_section_end(walk);
+    if (end != 0) {
+        return end;
+    }
     const char *data = log_stream_peek(&walk->stream, LOG_ENTRY_BYTES);
     if (data == NULL) {
         return absent(walk);
     }
     if (!log_entry_decode(data, &entry)) {
-        return -ENODATA; /* damaged: the owner will see that live bytes are left */
+        return -EBADMSG;
     }
     uint64_t len = LOG_ENTRY_BYTES + log_padded(entry.detail_len);
     data = log_stream_peek(&walk->stream, len);
     if (data == NULL) {
         return absent(walk);
     }
+    walk->crc = crypto_crc32c(walk->crc, data, len);
     *record = entry.record;
     *place = (uint64_t)walk->generation << 32 | entry.offset;
     *detail = bytes_of(data + LOG_ENTRY_BYTES, entry.detail_len);

@@ -14,86 +14,29 @@ from concurrent.futures import ThreadPoolExecutor
 
 import harness
 from harness import PORT, Failure, check, check_equal, test, wait_for
+from three_vmtas import VMTAS, configuration, read_record, start_sink
 
-VMTAS = ("red", "green", "blue")
 DOMAINS = 100
 SESSIONS = 8      # smtp-source runs at the same time
 SIZE = 2000
 messages = 20_000
 
-CONFIGURATION = """\
-host-name in.example.test
-{listeners}
-control-socket {control}
-spool {work}/spool
-workers {workers}
-{sources}
-{vmtas}
-<domain *>
-    smtp-hosts [{sink}]:{port}
-    max-smtp-out 4
-    connection-idle-timeout 1s
-    retry-after 1s
-    retry-recipients-after 1s
-    use-starttls no
-</domain>
-<acct-file {work}/acct.csv>
-    records d,b,t,tq
-    max-size 1g
-</acct-file>
-"""
-
-
-def configuration(world, workers, sink):
-    """Virtual MTA number n: listener .1+n, source address .101+n."""
-    listeners, sources, vmtas = "", "", ""
-    for number, vmta in enumerate(VMTAS):
-        listeners += f"smtp-listener {world.address(1 + number)}:{PORT} source={vmta}-in\n"
-        sources += (f"<source {vmta}-in>\nalways-allow-relaying yes\n"
-                    f"default-virtual-mta {vmta}\nsmtp-max-connections-per-ip 1000\n</source>\n")
-        vmtas += (f"<virtual-mta {vmta}>\nsmtp-source-host {world.address(101 + number)} "
-                  f"{vmta}.example.test\n</virtual-mta>\n")
-    return CONFIGURATION.format(listeners=listeners, sources=sources, vmtas=vmtas, sink=sink,
-                                port=PORT, work=world.work, workers=workers,
-                                control=world.short / "control.sock")
-
-
-def start_sink(world, *options):
-    record = world.work / "sink.record"
-    sink = world.start(world.build / "bench" / "sink", "--listen", f"{world.address(11)}:{PORT}",
-                       "--record", record, *options)
-    wait_for(lambda: "listening on" in sink.text(), "the sink listens")
-    return sink, record
-
-
-class Line:
-    """A line of the sink's record."""
-
-    def __init__(self, text):
-        fields = text.rstrip("\n").split("\t")
-        self.time_us, self.source, self.hello = int(fields[0]), fields[1], fields[2]
-        self.rcpts = fields[4].split(",")
-
-
-def read_record(path):
-    with open(path, encoding="utf-8") as file:
-        return [Line(text) for text in file]
-
 
 def inject(world):
     """smtp-source, run after run: (virtual MTA, domain) by turns. Recipients are N + name."""
-    share, jobs = messages // (len(VMTAS) * DOMAINS), []
-    for number, vmta in enumerate(VMTAS):
-        for domain in range(DOMAINS):
-            rcpt = f"-{vmta}@d{domain}.test"
-            jobs.append(["/usr/sbin/smtp-source", "-s", "2", "-m", str(share), "-d", "-N", "-l",
-                         str(SIZE), "-f", f"{vmta}@in.test", "-t", rcpt, "-S", "campaign",
-                         f"{world.address(1 + number)}:{PORT}"])
+    share, more = divmod(messages, len(VMTAS) * DOMAINS)
+    jobs = []
+    for place in range(len(VMTAS) * DOMAINS):
+        number, domain = divmod(place, DOMAINS)
+        vmta, count = VMTAS[number], share + (place < more)
+        jobs.append(["/usr/sbin/smtp-source", "-s", "2", "-m", str(count), "-d", "-N", "-l",
+                     str(SIZE), "-f", f"{vmta}@in.test", "-t", f"-{vmta}@d{domain}.test", "-S",
+                     "campaign", f"{world.address(1 + number)}:{PORT}"])
     with ThreadPoolExecutor(SESSIONS) as pool:
         for done in pool.map(lambda job: subprocess.run(job, capture_output=True, text=True,
                                                         timeout=300, check=False), jobs):
             check(done.returncode == 0 and not done.stderr, f"smtp-source: {done.stderr[-500:]}")
-    return share * len(jobs)
+    return messages
 
 
 def check_counts(sent, status):

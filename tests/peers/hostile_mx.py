@@ -497,16 +497,20 @@ def c21_own(world):
     check_equal(engine.status()["traffic"]["messagesIn"], 1, "messages in")
 
 
-@test("C22 many hosts with many addresses: few are tried; equal ones in different order")
+@test("C22 many hosts with many addresses: five are tried, few questions are asked")
 def c22(world):
+    peers = [world.mx(20 + i, greeting=["421 4.3.2 full", Close()]) for i in range(40)]
     zone = {"a.test": [("MX", 10, f"mx{i}.test") for i in range(50)]}
-    zone.update({f"mx{i}.test": [("A", world.address(20 + (7 * i + j) % 120)) for j in range(20)]
+    zone.update({f"mx{i}.test": [("A", world.address(20 + (7 * i + j) % 40)) for j in range(20)]
                  for i in range(50)})
     names, engine = by_names(world, zone, domain=LATER + "\nmax-smtp-out 1")
     world.send()
-    record = engine.wait_records("tq", 1, 30)[0]
-    check("4.4.1" in record["dsnStatus"], record["dsnStatus"])
+    engine.wait_records("tq", 1, 30)
+    time.sleep(0.3)
+    tried = sum(len(peer.sessions) for peer in peers)
+    check(1 < tried <= 5, f"{tried} connections")
     check(len(names.asked) <= 150, f"{len(names.asked)} questions")
+    only_types(engine, "tq")
 
 
 @test("C22 hosts of equal preference share the load")

@@ -14,8 +14,8 @@ import time
 from collections import defaultdict
 
 import harness
-from campaign import configuration, read_record, start_sink
 from harness import PORT, check, check_equal, test, wait_for
+from three_vmtas import configuration, read_record, start_sink
 
 WORKERS = (1, 4, 2, 3, 1, 4)  # before each kill, and after the last
 WINDOW_US = 20_000  # a reply must be in the journal so soon after it came
@@ -143,6 +143,7 @@ def run_campaign(world, engine, injector):
     """Kills and restarts while mail comes in and goes out; when it was killed."""
     kills = []
     for workers in WORKERS[1:]:
+        check(injector.thread.is_alive(), "all was injected before the last kill")
         end = time.monotonic() + seconds_between
         while time.monotonic() < end:
             time.sleep(0.05)

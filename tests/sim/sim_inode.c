@@ -145,7 +145,9 @@ int64_t inode_read(struct sim_inode *inode, void *data, uint64_t len, uint64_t o
     }
     uint64_t left = inode->live.size - offset;
     uint64_t count = len < left ? len : left;
-    memcpy(data, inode->live.bytes + offset, count);
+    if (count > 0) { /* a read of nothing may name no memory */
+        memcpy(data, inode->live.bytes + offset, count);
+    }
     return (int64_t)count;
 }
 

@@ -266,6 +266,15 @@ static void check_takes(struct ledger *ledger, const struct rcpt *rcpt)
     }
 }
 
+static uint32_t honest_takes(const struct rcpt *rcpt)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < rcpt->take_count; i++) {
+        count += !rcpt->takes[i].lied;
+    }
+    return count;
+}
+
 static void check_rcpt(struct ledger *ledger, const struct rcpt *rcpt)
 {
     const struct offer *offer = rcpt->offer;
@@ -280,9 +289,10 @@ static void check_rcpt(struct ledger *ledger, const struct rcpt *rcpt)
     if (outcomes > 1) {
         wrong(ledger, "%s to %s has %u outcomes", offer->token, rcpt->address, outcomes);
     }
-    if (!possible && (outcomes > 0 || rcpt->take_count > 0)) {
+    uint32_t takes = honest_takes(rcpt);
+    if (!possible && (outcomes > 0 || takes > 0)) {
         wrong(ledger, "%s to %s was never accepted, yet d %u, b %u, taken %u times", offer->token,
-              rcpt->address, rcpt->delivered, rcpt->bounced, rcpt->take_count);
+              rcpt->address, rcpt->delivered, rcpt->bounced, takes);
     }
     check_takes(ledger, rcpt);
 }

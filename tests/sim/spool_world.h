@@ -19,6 +19,7 @@ struct spool_world_options {
     bool calm; /* the disk does not fail; crashes are the caller's */
     uint32_t workers;
     uint64_t max_bytes;
+    uint64_t disk_bytes;     /* of the whole volume; 0 = no limit */
     uint32_t large_per_cent; /* messages of several chunks */
     bool hold_back;          /* the sink makes nothing durable for long */
     bool no_sync;
@@ -37,8 +38,9 @@ void spool_world_crash(struct spool_world *world, enum sim_crash kind);
 /* Orderly: no new work, all recipients finished, the sink has everything; then stop and close.
  * Checks that nothing was forgotten. */
 void spool_world_finish(struct spool_world *world);
-/* Stop and close, and open again. */
-void spool_world_restart(struct spool_world *world);
+/* Stop and close, and open again; in between the disk may have damaged footers. */
+enum spool_spoil { SPOIL_NOTHING, SPOIL_TRAILERS, SPOIL_FOOTERS };
+void spool_world_restart(struct spool_world *world, enum spool_spoil spoil);
 
 struct spool_world_counts {
     uint64_t accepted, refused, events, finished, crashes, opens_failed, reclaimed, sync_failures,

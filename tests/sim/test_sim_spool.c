@@ -70,7 +70,7 @@ static void crashes(const char *what, enum sim_crash kind, struct spool_world_op
             spool_world_crash(world, kind);
         }
         spool_world_run(world, 100 * SIM_MS);
-        spool_world_restart(world);
+        spool_world_restart(world, SPOIL_NOTHING);
         spool_world_run(world, 100 * SIM_MS);
         spool_world_finish(world);
         if (i == 0 || !spool_world_good(world)) {
@@ -139,5 +139,49 @@ TEST(without_syncs_a_kill_loses_nothing)
                                          .max_bytes = 24 << 20,
                                          .large_per_cent = 5,
                                          .no_sync = true},
+            3);
+}
+
+/* What a restart finds by scanning is what it finds by footers: the model is the same. */
+static void restarts(const char *what, enum spool_spoil spoil, uint64_t damaged_max)
+{
+    quiet();
+    for (uint64_t i = 0; i < worlds(2); i++) {
+        struct spool_world *world =
+            spool_world_create(&(struct spool_world_options){.seed = seed_of(i),
+                                                             .calm = true,
+                                                             .workers = 1,
+                                                             .max_bytes = 24 << 20,
+                                                             .large_per_cent = 5});
+        for (int start = 0; start < 8; start++) {
+            spool_world_run(world, 200 * SIM_MS);
+            spool_world_restart(world, spoil);
+        }
+        spool_world_finish(world);
+        say(what, world);
+        CHECK(spool_world_good(world));
+        CHECK(spool_world_counts(world).damaged <= damaged_max);
+        spool_world_destroy(world);
+    }
+}
+
+TEST(without_any_footer_a_restart_finds_the_same)
+{
+    restarts("no trailers", SPOIL_TRAILERS, 0);
+}
+
+TEST(with_damaged_footers_a_restart_finds_the_same)
+{
+    restarts("bad footers", SPOIL_FOOTERS, 0);
+}
+
+TEST(on_a_full_disk_mail_is_refused_and_what_is_there_goes_out)
+{
+    crashes("full", SIM_POWER,
+            (struct spool_world_options){.calm = true,
+                                         .workers = 1,
+                                         .max_bytes = UINT64_MAX,
+                                         .disk_bytes = 14 << 20,
+                                         .large_per_cent = 10},
             3);
 }

@@ -1,23 +1,24 @@
 /* What a scheduler stands on, in its place: io with a clock that stands still, a spool that only
  * says whether it may, connections that open and close when told.
  *
- * For engine/schedule.c, schedule_sites.c, queue.c, site.c and message.c, which are the real ones.
- * One world at a time; include once per binary. Nothing here checks: the test does. A connection
- * takes mail when told to (fake_take) and does with it what it is told. */
-#ifndef TESTS_UNIT_FAKE_SCHEDULING_H
-#define TESTS_UNIT_FAKE_SCHEDULING_H
+ * For measuring: whatever is done here is O(1) and allocates nothing once it runs, so that the
+ * scheduler's cost is what is seen; tests have a world with outcomes and two workers
+ * (tests/unit/schedule_world.h). engine/schedule.c, schedule_sites.c, queue.c, site.c and
+ * message.c are the real ones. One world at a time; include once per binary. */
+#ifndef BENCH_FAKE_SCHEDULING_H
+#define BENCH_FAKE_SCHEDULING_H
 
 #include <assert.h>
 #include <stdlib.h>
 
 #include "attempt.h"
-#include "config_files.h"
 #include "io/io.h"
 #include "io/mailbox.h"
 #include "outcome.h"
 #include "prepare.h"
 #include "schedule.h"
 #include "spool.h"
+#include "tests/unit/config_files.h"
 
 #define FAKE_LIMITS_MAX 1000000
 #define FAKE_RCPTS_MAX  100

@@ -1,0 +1,62 @@
+"""What the campaign and the kill test share: three virtual MTAs, one sink, its record."""
+from harness import PORT, wait_for
+
+VMTAS = ("red", "green", "blue")
+
+CONFIGURATION = """\
+host-name in.example.test
+{listeners}
+control-socket {control}
+spool {work}/spool
+workers {workers}
+{sources}
+{vmtas}
+<domain *>
+    smtp-hosts [{sink}]:{port}
+    max-smtp-out 4
+    connection-idle-timeout 1s
+    retry-after 1s
+    retry-recipients-after 1s
+    use-starttls no
+</domain>
+<acct-file {work}/acct.csv>
+    records d,b,t,tq
+    max-size 1g
+</acct-file>
+"""
+
+
+def configuration(world, workers, sink):
+    """Virtual MTA number n: listener .1+n, source address .101+n."""
+    listeners, sources, vmtas = "", "", ""
+    for number, vmta in enumerate(VMTAS):
+        listeners += f"smtp-listener {world.address(1 + number)}:{PORT} source={vmta}-in\n"
+        sources += (f"<source {vmta}-in>\nalways-allow-relaying yes\n"
+                    f"default-virtual-mta {vmta}\nsmtp-max-connections-per-ip 1000\n</source>\n")
+        vmtas += (f"<virtual-mta {vmta}>\nsmtp-source-host {world.address(101 + number)} "
+                  f"{vmta}.example.test\n</virtual-mta>\n")
+    return CONFIGURATION.format(listeners=listeners, sources=sources, vmtas=vmtas, sink=sink,
+                                port=PORT, work=world.work, workers=workers,
+                                control=world.short / "control.sock")
+
+
+def start_sink(world, *options):
+    record = world.work / "sink.record"
+    sink = world.start(world.build / "bench" / "sink", "--listen", f"{world.address(11)}:{PORT}",
+                       "--record", record, *options)
+    wait_for(lambda: "listening on" in sink.text(), "the sink listens")
+    return sink, record
+
+
+class Line:
+    """A line of the sink's record."""
+
+    def __init__(self, text):
+        fields = text.rstrip("\n").split("\t")
+        self.time_us, self.source, self.hello = int(fields[0]), fields[1], fields[2]
+        self.rcpts = fields[4].split(",")
+
+
+def read_record(path):
+    with open(path, encoding="utf-8") as file:
+        return [Line(text) for text in file]

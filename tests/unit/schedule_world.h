@@ -1,0 +1,400 @@
+/* A scheduler with real queues, sites and outcomes, over connections, a spool, letters and a clock
+ * of the test's own. Include once per binary, after test.h.
+ *
+ * Two workers share limits; letters between them lie in a list until deliver_letters. A
+ * connection opens when the test says so (establish) and takes mail when the scheduler offers it.
+ */
+#ifndef TESTS_UNIT_SCHEDULE_WORLD_H
+#define TESTS_UNIT_SCHEDULE_WORLD_H
+
+#include <stdlib.h>
+
+#include "attempt.h"
+#include "config_files.h"
+#include "io/io.h"
+#include "journal.h"
+#include "message.h"
+#include "outcome.h"
+#include "policy/domain.h"
+#include "prepare.h"
+#include "schedule.h"
+#include "schedule_private.h"
+#include "spool.h"
+#include "vmta/limits.h"
+
+#define ATTEMPTS_MAX 64
+#define EVENTS_MAX   4096
+#define WORKERS      2
+
+struct io {
+    struct timers timers;
+    uint64_t now_ms;
+};
+
+struct attempts {
+    struct attempt *made[ATTEMPTS_MAX];
+    uint32_t count, offers;
+    bool greedy; /* who is offered mail takes one message */
+};
+
+static struct world {
+    struct io io;
+    struct attempts attempts;
+    struct limits *limits;
+    struct config *config;
+    struct scheduler *schedulers[WORKERS];
+    struct outcomes *outcomes[WORKERS];
+    struct list letters;
+    struct message *messages[EVENTS_MAX];
+    uint32_t message_count;
+    char events[EVENTS_MAX]; /* types, in order */
+    uint64_t next_attempt_ms[EVENTS_MAX];
+    uint32_t event_count, recall_count, quit_count;
+    bool held;
+} world;
+
+/* ---- what stands below and beside the scheduler ---- */
+
+uint64_t io_now_ms(const struct io *io)
+{
+    return io->now_ms;
+}
+
+int64_t io_wall_ms(const struct io *io)
+{
+    return (int64_t)io->now_ms + 1000000;
+}
+
+struct timers *io_timers(struct io *io)
+{
+    return &io->timers;
+}
+
+size_t io_local_addresses(struct io *io, struct address *out, size_t max)
+{
+    (void)io, (void)out, (void)max;
+    return 0;
+}
+
+void mailbox_post(struct mailboxes *mailboxes, uint32_t from, uint32_t to, enum mailbox_lane lane,
+                  struct letter *letter)
+{
+    (void)mailboxes, (void)from, (void)to, (void)lane;
+    list_push_back(&world.letters, &letter->node);
+}
+
+bool spool_attempts_held(const struct spool *spool)
+{
+    (void)spool;
+    return world.held;
+}
+
+bool spool_outcomes_stalled(const struct spool *spool, uint32_t worker)
+{
+    (void)spool, (void)worker;
+    return false;
+}
+
+uint64_t spool_log_id(const struct spool *spool)
+{
+    (void)spool;
+    return 7;
+}
+
+void spool_put_outcome(struct spool *spool, uint32_t worker, const struct spool_outcome *outcome)
+{
+    (void)spool, (void)worker;
+    struct event event;
+    CHECK(journal_decode(outcome->event, &event));
+    CHECK(world.event_count < EVENTS_MAX);
+    world.next_attempt_ms[world.event_count] = event.next_attempt_wall_ms;
+    world.events[world.event_count++] = (char)event.type;
+}
+
+void tls_info(const struct tls_session *session, struct tls_info *out)
+{
+    (void)session;
+    *out = (struct tls_info){0};
+}
+
+void route_unref(struct route *route)
+{
+    CHECK(route == NULL);
+}
+
+/* ---- connections of the test's own ---- */
+
+struct preparer *attempts_preparer(struct attempts *attempts)
+{
+    (void)attempts;
+    return NULL;
+}
+
+void attempts_forget_profiles(struct attempts *attempts)
+{
+    (void)attempts;
+}
+
+enum tls_need attempt_tls_level(const struct domain_settings *settings, enum tls_need need)
+{
+    (void)settings;
+    return need;
+}
+
+bool attempt_suits(const struct attempt *attempt, const struct queue *queue)
+{
+    return queue->tls_need <= attempt->tls_level;
+}
+
+struct attempt *attempt_open(struct attempts *attempts, struct site *site, struct queue *queue)
+{
+    if (attempts->count == ATTEMPTS_MAX) {
+        return NULL;
+    }
+    struct attempt *attempt = calloc(1, sizeof *attempt);
+    attempt->attempts = attempts;
+    attempt->site = site;
+    attempt->queue = queue;
+    attempt->tls_level = queue->tls_need;
+    attempt->state = ATTEMPT_CONNECTING;
+    attempt->host_name = "mx.example";
+    list_init(&attempt->on_wire);
+    attempts->made[attempts->count++] = attempt;
+    return attempt;
+}
+
+struct transaction *prepare_create(struct preparer *preparer, struct attempt *attempt,
+                                   struct queue *queue, struct rcpt *const *rcpts, uint32_t count)
+{
+    (void)preparer;
+    struct transaction *transaction = calloc(1, sizeof *transaction);
+    transaction->attempt = attempt;
+    transaction->queue = queue;
+    transaction->rcpts = calloc(count, sizeof *transaction->rcpts);
+    memcpy(transaction->rcpts, rcpts, count * sizeof *rcpts);
+    transaction->rcpt_count = count;
+    return transaction;
+}
+
+void attempt_offer(struct attempt *attempt)
+{
+    struct attempts *attempts = attempt->attempts;
+    CHECK(++attempts->offers < 1000);
+    list_remove(&attempt->idle_node);
+    if (attempts->greedy && attempt->next == NULL) {
+        attempt->next = schedule_next(attempt->site->scheduler, attempt);
+    }
+    if (attempt->next == NULL) {
+        schedule_idle(attempt->site->scheduler, attempt);
+    }
+}
+
+void attempt_recall(struct attempt *attempt, const struct queue *queue)
+{
+    (void)attempt, (void)queue;
+    world.recall_count++;
+}
+
+void attempt_quit(struct attempt *attempt)
+{
+    attempt->quitting = true;
+    world.quit_count++;
+}
+
+void attempt_abort(struct attempt *attempt)
+{
+    attempt->state = ATTEMPT_CLOSING;
+}
+
+/* ---- what the test does ---- */
+
+static struct scheduler *make_scheduler(uint32_t worker)
+{
+    struct scheduler *scheduler = scheduler_create(&(struct scheduler_options){
+        .io = &world.io,
+        .limits = world.limits,
+        .config = world.config,
+        .worker = worker,
+        .workers = WORKERS,
+        .others = world.schedulers,
+    });
+    world.outcomes[worker] = outcomes_create(
+        &(struct outcomes_options){.io = &world.io, .scheduler = scheduler, .worker = worker});
+    scheduler_attach(scheduler, &world.attempts, world.outcomes[worker]);
+    return scheduler;
+}
+
+static void begin_world(const char *configuration)
+{
+    world = (struct world){.io = {.now_ms = 5000000}, .attempts = {.greedy = true}};
+    timers_init(&world.io.timers, world.io.now_ms);
+    list_init(&world.letters);
+    world.limits = limits_create(1000);
+    world.config = load_good(configuration);
+    CHECK(world.config != NULL);
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        world.schedulers[i] = make_scheduler(i);
+    }
+}
+
+static void deliver_letters(void)
+{
+    struct list_node *node;
+    while ((node = list_pop_front(&world.letters)) != NULL) {
+        struct letter *letter = CONTAINER_OF(node, struct letter, node);
+        letter->deliver(letter);
+    }
+}
+
+static void run(void)
+{
+    for (int turn = 0; turn < 100; turn++) {
+        bool more = !list_empty(&world.letters);
+        deliver_letters();
+        for (uint32_t i = 0; i < WORKERS; i++) {
+            more |= schedule_run(world.schedulers[i]);
+        }
+        if (!more) {
+            return;
+        }
+    }
+    bool rests = false;
+    CHECK(rests); /* the schedulers do not */
+}
+
+static void pass(uint64_t ms)
+{
+    world.io.now_ms += ms;
+    timers_run(&world.io.timers, world.io.now_ms);
+    run();
+}
+
+static struct message *arrive_at(uint32_t worker, const char *vmta, const char *address,
+                                 enum tls_need need)
+{
+    struct bytes to = bytes_from_string(address);
+    struct envelope_rcpt rcpt = {
+        .address = to, .domain_len = (uint16_t)(to.len - (size_t)bytes_find(to, '@', 0) - 1)};
+    struct message *message = message_create(&(struct envelope){.sender = BYTES("s@example.org"),
+                                                                .vmta = bytes_from_string(vmta),
+                                                                .accepted_wall_ms = 1,
+                                                                .body_size = 100,
+                                                                .tls_need = (uint8_t)need,
+                                                                .rcpts = &rcpt,
+                                                                .rcpt_count = 1});
+    message->accepted_ms = (int64_t)world.io.now_ms;
+    world.messages[world.message_count++] = message;
+    schedule_arrive(world.schedulers[worker], &message->rcpts[0]);
+    return message;
+}
+
+static inline struct message *arrive(const char *vmta, const char *address)
+{
+    return arrive_at(0, vmta, address, TLS_NEED_DEFAULT);
+}
+
+/* The n-th connection that was opened is up; it takes a message if there is one. */
+static inline void establish(uint32_t n)
+{
+    struct attempt *attempt = world.attempts.made[n];
+    attempt->state = ATTEMPT_READY;
+    attempt->queue = NULL;
+    schedule_opened(attempt->site->scheduler, attempt);
+    attempt->next = schedule_next(attempt->site->scheduler, attempt);
+    if (attempt->next == NULL) {
+        schedule_idle(attempt->site->scheduler, attempt);
+    }
+    run();
+}
+
+static inline void free_transaction(struct transaction *transaction)
+{
+    free(transaction->rcpts);
+    free(transaction);
+}
+
+/* What it carries is answered so; then it rests. */
+static inline void answer(uint32_t n, uint16_t code, const char *enhanced)
+{
+    struct attempt *attempt = world.attempts.made[n];
+    struct transaction *transaction = attempt->next;
+    CHECK(transaction != NULL);
+    struct reply reply;
+    reply_make(&reply, code, enhanced, "so");
+    for (uint32_t i = 0; i < transaction->rcpt_count; i++) {
+        outcome_of_rcpt(world.outcomes[attempt->site->scheduler->worker], attempt,
+                        transaction->rcpts[i], CLIENT_STAGE_FINAL, &reply, false);
+    }
+    free_transaction(transaction);
+    attempt->next = NULL;
+    schedule_idle(attempt->site->scheduler, attempt);
+    schedule_mark(attempt->site->scheduler, attempt->site);
+    run();
+}
+
+static inline void close_attempt(uint32_t n)
+{
+    struct attempt *attempt = world.attempts.made[n];
+    if (attempt == NULL) {
+        return;
+    }
+    struct transaction *transaction = attempt->next;
+    for (uint32_t i = 0; transaction != NULL && i < transaction->rcpt_count; i++) {
+        queue_give_back(transaction->queue, transaction->rcpts[i], world.io.now_ms);
+    }
+    if (transaction != NULL) {
+        free_transaction(transaction);
+    }
+    world.attempts.made[n] = NULL;
+    schedule_closed(attempt->site->scheduler, attempt);
+    free(attempt);
+}
+
+/* It could not be opened. */
+static inline void fail_to_open(uint32_t n)
+{
+    struct attempt *attempt = world.attempts.made[n];
+    struct reply reply;
+    reply_make(&reply, 421, "4.4.1", "cannot connect");
+    outcome_of_queue(world.outcomes[attempt->site->scheduler->worker], attempt, attempt->queue,
+                     CLIENT_STAGE_GREETING, "connect", &reply, true);
+    close_attempt(n);
+    run();
+}
+
+static inline struct site *site_of(const struct message *message)
+{
+    return message->rcpts[0].queue->site;
+}
+
+static inline uint32_t open_count(void)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < world.attempts.count; i++) {
+        count += world.attempts.made[i] != NULL;
+    }
+    return count;
+}
+
+static void end_world(void)
+{
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        world.schedulers[i]->draining = true;
+    }
+    for (uint32_t i = 0; i < world.attempts.count; i++) {
+        close_attempt(i);
+    }
+    deliver_letters();
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        scheduler_destroy(world.schedulers[i]);
+        outcomes_destroy(world.outcomes[i]);
+    }
+    list_init(&world.letters);
+    for (uint32_t i = 0; i < world.message_count; i++) {
+        message_free(world.messages[i]);
+    }
+    limits_destroy(world.limits);
+    unload(world.config);
+}
+
+#endif

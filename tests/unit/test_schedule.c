@@ -1,0 +1,141 @@
+#include "test.h"
+
+#include "schedule_world.h"
+
+#define VMTAS                                                                                      \
+    "<virtual-mta a>\n smtp-source-host 127.0.0.2 a.example\n</virtual-mta>\n"                     \
+    "<virtual-mta b>\n smtp-source-host 127.0.0.3 b.example\n</virtual-mta>\n"
+
+TEST(each_idle_connection_is_offered_mail_once_though_none_takes_it)
+{
+    begin_world(VMTAS "<domain *>\n max-smtp-out 3\n</domain>\n");
+    for (int i = 0; i < 3; i++) {
+        arrive("a", "r@one.example");
+    }
+    run();
+    for (uint32_t i = 0; i < 3; i++) {
+        establish(i);
+    }
+    for (uint32_t i = 0; i < 3; i++) {
+        answer(i, 250, "2.0.0");
+    }
+    world.attempts.greedy = false;
+    world.attempts.offers = 0;
+    arrive("a", "r@one.example");
+    run();
+    CHECK_INT(world.attempts.offers, 3);
+    end_world();
+}
+
+TEST(an_idle_connection_gets_mail_though_no_further_one_may_open)
+{
+    begin_world(VMTAS "<domain *>\n max-smtp-out 3\n</domain>\n");
+    struct message *first = arrive("a", "r@one.example");
+    run();
+    struct site *site = site_of(first);
+    establish(0);
+    answer(0, 250, "2.0.0");
+    CHECK(site == world.attempts.made[0]->site);
+    site->hold_opening_ms = world.io.now_ms + 60000;
+    world.attempts.greedy = false;
+    arrive("a", "r@one.example");
+    run(); /* wants a second connection and has to wait */
+    CHECK_INT(site->wait, SITE_WAITING_TIME);
+    world.attempts.greedy = true;
+    arrive("a", "r@one.example");
+    run();
+    CHECK(world.attempts.made[0]->next != NULL);
+    end_world();
+}
+
+TEST(a_wake_goes_on_when_the_woken_site_then_waits_for_something_else)
+{
+    /* b may have one connection to one domain and two in all. */
+    begin_world("<virtual-mta a>\n smtp-source-host 127.0.0.2 a.example\n max-smtp-out 1\n"
+                "</virtual-mta>\n"
+                "<domain two.example>\n max-connect-rate 1/h\n</domain>\n");
+    arrive("a", "r@one.example");
+    run();
+    CHECK_INT(open_count(), 1);
+    struct message *two = arrive("a", "r@two.example"), *three = arrive("a", "r@three.example");
+    run();
+    CHECK_INT(site_of(two)->wait, SITE_WAITING_GATE);
+    CHECK_INT(site_of(three)->wait, SITE_WAITING_GATE);
+    rate_take(&site_of(two)->connect_rate, world.io.now_ms, 1);
+    world.held = false;
+    establish(0);
+    answer(0, 250, "2.0.0");
+    close_attempt(0);
+    run();
+    CHECK_INT(site_of(two)->wait, SITE_WAITING_TIME);
+    CHECK_INT(open_count(), 1); /* three has got the place */
+    end_world();
+}
+
+TEST(a_wake_of_one_limit_goes_on_when_its_site_finds_another_one_full)
+{
+    begin_world("<virtual-mta a>\n smtp-source-host 127.0.0.2 a.example\n max-smtp-out 1\n"
+                "</virtual-mta>\n"
+                "<virtual-mta b>\n smtp-source-host 127.0.0.3 b.example\n</virtual-mta>\n"
+                "<domain full.example>\n domain-max-smtp-out 1\n</domain>\n");
+    arrive("a", "r@one.example");
+    arrive("b", "r@full.example");
+    run();
+    CHECK_INT(open_count(), 2);
+    struct message *full = arrive("a", "r@full.example"), *other = arrive("a", "r@other.example");
+    run();
+    CHECK_INT(site_of(full)->wait, SITE_WAITING_GATE);
+    establish(0);
+    answer(0, 250, "2.0.0");
+    close_attempt(0);
+    run();
+    CHECK(site_of(full)->waits_at == site_of(full)->domain_gate);
+    CHECK_INT(site_of(other)->attempt_count, 1);
+    end_world();
+}
+
+TEST(a_higher_maximum_after_a_reload_opens_at_once)
+{
+    begin_world("<virtual-mta a>\n smtp-source-host 127.0.0.2 a.example\n max-smtp-out 1\n"
+                "</virtual-mta>\n");
+    arrive("a", "r@one.example");
+    arrive("a", "r@two.example");
+    run();
+    CHECK_INT(open_count(), 1);
+    struct config *old = world.config;
+    world.config = load_good(VMTAS);
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        schedule_reload(world.schedulers[i], world.config);
+    }
+    config_free(old);
+    run();
+    CHECK_INT(open_count(), 2);
+    end_world();
+}
+
+TEST(several_connections_that_fail_in_one_round_move_the_retry_clock_once)
+{
+    begin_world(VMTAS "<domain *>\n max-smtp-out 3\n retry-after 10m,20m,40m\n</domain>\n");
+    struct message *message = NULL;
+    for (int i = 0; i < 3; i++) {
+        message = arrive("a", "r@one.example");
+    }
+    run();
+    CHECK_INT(open_count(), 3);
+    struct queue *queue = message->rcpts[0].queue;
+    uint64_t begin_ms = world.io.now_ms;
+    for (uint32_t i = 0; i < 3; i++) {
+        fail_to_open(i);
+        pass(5);
+    }
+    CHECK_INT(world.event_count, 3); /* a tq each */
+    CHECK_INT(queue->retry_index, 1);
+    CHECK_INT(queue->not_before_ms, begin_ms + 600000);
+    CHECK_INT(world.next_attempt_ms[2], world.next_attempt_ms[0]);
+    pass(600000);
+    CHECK_INT(open_count(), 3);
+    CHECK(world.attempts.made[3] != NULL);
+    fail_to_open(3);
+    CHECK_INT(queue->retry_index, 2);
+    end_world();
+}
