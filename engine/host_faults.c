@@ -2,8 +2,6 @@
 
 #include <stdlib.h>
 
-#define HOSTS_MAX 10000
-
 struct host {
     struct map_entry entry;
     struct list_node node; /* oldest first */
@@ -13,7 +11,7 @@ struct host {
 
 void host_faults_init(struct host_faults *faults)
 {
-    map_init(&faults->hosts, HOSTS_MAX + 1);
+    map_init(&faults->hosts, HOST_FAULTS_MAX + 1);
     list_init(&faults->oldest_first);
 }
 
@@ -65,7 +63,7 @@ void host_faults_note(struct host_faults *faults, const struct address *address,
     host->until_ms[fault] = until_ms;
     list_remove(&host->node);
     list_push_back(&faults->oldest_first, &host->node);
-    if (map_count(&faults->hosts) > HOSTS_MAX) {
+    if (map_count(&faults->hosts) > HOST_FAULTS_MAX) {
         struct host *oldest =
             CONTAINER_OF(list_pop_front(&faults->oldest_first), struct host, node);
         map_remove(&faults->hosts, &oldest->entry);

@@ -12,6 +12,8 @@
 #include "base/list.h"
 #include "base/map.h"
 
+#define HOST_FAULTS_MAX 10000 /* hosts */
+
 enum host_fault {
     HOST_FAULT_TLS,      /* STARTTLS is refused, or its handshake fails */
     HOST_FAULT_CHUNKING, /* BDAT is refused as unknown */

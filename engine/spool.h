@@ -87,6 +87,10 @@ struct spool_upload {
  * why, a static string) or SPOOL_FAILED. */
 enum spool_answer spool_accepting(struct spool *spool, const char **why);
 
+/* A reason of the engine's to let no message begin: spool_accepting says SPOOL_FULL with this text,
+ * static, until NULL is set. Any thread. */
+void spool_refuse(struct spool *spool, const char *why);
+
 /* Starts one message on a zeroed or finished upload whose callbacks are set. */
 void spool_upload_begin(struct spool *spool, uint32_t worker, struct spool_upload *upload);
 

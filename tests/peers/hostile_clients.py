@@ -315,15 +315,15 @@ def s43(world):
 
     for turn in range(3):
         threads = [threading.Thread(target=inject, args=(f"{turn}{i}",)) for i in range(6)]
+        before = len(answered)
         for thread in threads:
             thread.start()
-        time.sleep(0.7)
+        wait_for(lambda: len(answered) >= before + 60, "messages are accepted")
         engine.kill()
         for thread in threads:
             thread.join()
         engine.start()
     stop.set()
-    check(len(answered) > 100, f"only {len(answered)} were accepted")
     engine.control("resume queue", "*/*")
     engine.wait_empty(60)
     seen = mx.delivered

@@ -354,7 +354,10 @@ def unpack_opensmtpd(world):
     root = world.build / "peers" / "opensmtpd"
     if not (root / "usr/sbin/smtpd").exists():
         root.mkdir(exist_ok=True)
-        run("apt-get", "download", "opensmtpd", cwd=root, seconds=300)
+        if subprocess.run(["apt-get", "download", "opensmtpd"], cwd=root, capture_output=True,
+                          timeout=300, check=False).returncode != 0:
+            run("apt-get", "update", seconds=300)  # this machine has no lists yet
+            run("apt-get", "download", "opensmtpd", cwd=root, seconds=300)
         run("dpkg", "-x", next(root.glob("opensmtpd_*.deb")), root)
     return root
 

@@ -7,7 +7,8 @@ CONFIGURATION = """\
 host-name in.example.test
 {listeners}
 control-socket {control}
-spool {work}/spool
+<spool {work}/spool>
+</spool>
 workers {workers}
 {sources}
 {vmtas}

@@ -131,7 +131,7 @@ static bool try_open(void)
                         : spool_open(scene.io,
                                      &(struct spool_options){.directory = "/spool",
                                                              .segment_bytes = 1024 * 1024,
-                                                             .max_bytes = UINT64_C(64) << 20,
+                                                             .max_bytes = UINT64_C(12) << 20,
                                                              .max_recipients = 1000,
                                                              .upload_bytes_max = 1024 * 1024,
                                                              .journal_sync_ms = 100,

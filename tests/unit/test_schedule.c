@@ -188,3 +188,46 @@ TEST(several_connections_that_fail_in_one_round_move_the_retry_clock_once)
     CHECK_INT(queue->retry_index, 2);
     end_world();
 }
+
+TEST(a_queue_that_no_connection_is_strict_enough_for_gets_the_place_of_one)
+{
+    begin_world(VMTAS "<domain *>\n max-smtp-out 1\n</domain>\n");
+    arrive("a", "r@one.example");
+    run();
+    establish(0);
+    arrive_at(0, "a", "r@one.example", TLS_NEED_REQUIRE);
+    arrive("a", "r@one.example");
+    run();
+    CHECK_INT(open_count(), 1);
+    CHECK(world.attempts.made[0]->next != NULL); /* what it carries is not touched */
+    answer(0, 250, "2.0.0");
+    CHECK(world.attempts.made[0]->next == NULL);
+    CHECK(world.attempts.made[0]->used_up);
+    close_attempt(0);
+    run();
+    CHECK_INT(open_count(), 1);
+    CHECK_INT(world.attempts.made[1]->tls_level, TLS_NEED_REQUIRE);
+    establish(1);
+    CHECK(world.attempts.made[1]->next != NULL);
+    answer(1, 250, "2.0.0"); /* it suits both */
+    CHECK(world.attempts.made[1]->next != NULL);
+    CHECK(!world.attempts.made[1]->used_up);
+    end_world();
+}
+
+TEST(a_virtual_mta_without_a_name_says_the_host_s)
+{
+    begin_world("<virtual-mta a>\n smtp-source-host 127.0.0.2\n</virtual-mta>\n");
+    struct message *message = arrive("a", "r@one.example");
+    CHECK_STRING(site_of(message)->lane->vmta.sources[0].helo_name, "host.example");
+    end_world();
+}
+
+TEST(queues_are_found_without_case)
+{
+    begin_world(VMTAS);
+    struct message *message = arrive("a", "r@one.example");
+    CHECK_INT(schedule_pause(world.schedulers[0], "ONE.Example/A"), 1);
+    CHECK(message->rcpts[0].queue->paused);
+    end_world();
+}
