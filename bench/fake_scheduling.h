@@ -37,7 +37,7 @@ struct spool {
 struct attempts {
     struct list open, home; /* struct fake_attempt; those at home are used again */
     uint32_t open_max;      /* more cannot be opened: no memory */
-    uint64_t offered, quit, aborted, recalled;
+    uint64_t offered, quit, aborted, recalled, reloaded;
 };
 
 struct fake_attempt {
@@ -229,6 +229,11 @@ bool attempt_suits(const struct attempt *attempt, const struct queue *queue)
 void attempt_recall(struct attempt *attempt, const struct queue *queue)
 {
     attempt->attempts->recalled++;
+}
+
+void attempt_reload(struct attempt *attempt)
+{
+    attempt->attempts->reloaded++;
 }
 
 void attempt_quit(struct attempt *attempt)
