@@ -69,13 +69,18 @@ static void wait_until(struct site *site, uint64_t due_ms)
 
 static void wait_for_gate(struct site *site, struct gate *gate)
 {
-    if (site->woken_by == gate) {
-        site->woken_by = NULL; /* full again: whoever releases next wakes the next in turn */
-    }
+    bool keeps_turn = site->woken_by == gate;
     leave_place(site);
     site->wait = SITE_WAITING_GATE;
     site->waits_at = gate;
-    list_push_back(&gate->waiting, &site->node);
+    if (keeps_turn) {
+        /* Full again: whoever releases next wakes it again. It was the first and tried in vain,
+         * as the one behind each that opens does; at the back it might never be served. */
+        site->woken_by = NULL;
+        list_push_front(&gate->waiting, &site->node);
+    } else {
+        list_push_back(&gate->waiting, &site->node);
+    }
     struct scheduler *scheduler = site->scheduler;
     if (!list_linked(&gate->node)) {
         list_push_back(&scheduler->waiting_gates, &gate->node);

@@ -94,6 +94,55 @@ TEST(a_wake_of_one_limit_goes_on_when_its_site_finds_another_one_full)
     end_world();
 }
 
+#define TURNS 9
+
+/* One place, three queues that always have more: who opens, connection by connection. */
+TEST(queues_that_wait_at_a_full_limit_take_turns)
+{
+    static const char *const queues[] = {"one.example/a", "two.example/a", "three.example/a"};
+    begin_world("<virtual-mta a>\n smtp-source-host 127.0.0.2 a.example\n max-smtp-out 1\n"
+                "</virtual-mta>\n<domain *>\n max-smtp-out 1\n</domain>\n");
+    for (int round = 0; round < TURNS; round++) {
+        arrive("a", "r@one.example");
+        arrive("a", "r@two.example");
+        arrive("a", "r@three.example");
+    }
+    run();
+    for (uint32_t turn = 0; turn < TURNS; turn++) {
+        CHECK_INT(world.attempts.count, turn + 1);
+        CHECK_STRING(world.attempts.made[turn]->site->name, queues[turn % 3]);
+        world.attempts.greedy = false;
+        establish(turn);
+        answer(turn, 250, "2.0.0");
+        close_attempt(turn);
+        run();
+    }
+    end_world();
+}
+
+/* Where the woken one opens, the next is woken to find out whether there is room for it, too. */
+TEST(trying_in_vain_does_not_cost_the_turn)
+{
+    begin_world("<virtual-mta a>\n smtp-source-host 127.0.0.2 a.example\n max-smtp-out 1\n"
+                "</virtual-mta>\n");
+    arrive("a", "r@one.example");
+    arrive("a", "r@two.example");
+    arrive("a", "r@three.example");
+    arrive("a", "r@four.example");
+    run();
+    establish(0);
+    answer(0, 250, "2.0.0");
+    close_attempt(0);
+    run();
+    CHECK_STRING(world.attempts.made[1]->site->name, "two.example/a");
+    establish(1);
+    answer(1, 250, "2.0.0");
+    close_attempt(1);
+    run();
+    CHECK_STRING(world.attempts.made[2]->site->name, "three.example/a");
+    end_world();
+}
+
 TEST(a_higher_maximum_after_a_reload_opens_at_once)
 {
     begin_world("<virtual-mta a>\n smtp-source-host 127.0.0.2 a.example\n max-smtp-out 1\n"
