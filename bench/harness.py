@@ -63,6 +63,15 @@ def parse_totals(text, program):
     return {key: float(value) for key, value in re.findall(r"(\w+)=([0-9.]+)", lines[-1])}
 
 
+def parse_rows(text, program):
+    """The rows of a micro benchmark ("what  number unit"): (what, unit, number) each."""
+    rows = [(what, unit, float(number)) for what, number, unit in
+            re.findall(r"^(\S.*?) {2,}([0-9.]+) (\S.*)$", text, re.M)]
+    if not rows:
+        raise BenchError(f"{program} printed no rows: {text.strip()!r}")
+    return rows
+
+
 class Process:
     """A program under measurement; its output is collected in a file."""
 

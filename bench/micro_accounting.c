@@ -7,20 +7,13 @@
  * 1.5 us. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "accounting_format.h"
 #include "accounting_layout.h"
+#include "micro.h"
 #include "policy/settings.h"
 
 #define RECORDS 2000000u
-
-static double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 static struct bytes encode(struct buffer *out, bool plain)
 {
@@ -73,7 +66,7 @@ static void measure(const char *what, bool json, bool plain)
         abort();
     }
     uint64_t text_bytes = 0;
-    double from = now_s();
+    double from = micro_cpu_ns();
     for (uint32_t i = 0; i < RECORDS; i++) {
         struct event event;
         if (buffer_room(&out) < ACCOUNTING_RECORD_MAX(bytes.len)) {
@@ -85,10 +78,13 @@ static void measure(const char *what, bool json, bool plain)
             accounting_format(layout, place, &event, &out);
         }
     }
-    double took = now_s() - from;
+    double ns = (micro_cpu_ns() - from) / RECORDS;
     text_bytes += out.len;
-    printf("%-24s %9.0f records/s  %5.2f us  %4.0f bytes\n", what, RECORDS / took,
-           1e6 * took / RECORDS, (double)text_bytes / RECORDS);
+    char row[64];
+    snprintf(row, sizeof row, "accounting record, %s", what);
+    micro_row(row, ns, "ns");
+    snprintf(row, sizeof row, "accounting record, %s, length", what);
+    micro_row(row, (double)text_bytes / RECORDS, "bytes");
     accounting_layout_destroy(layout);
 }
 

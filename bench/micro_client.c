@@ -14,6 +14,7 @@
 
 #include "base/address.h"
 #include "io/io.h"
+#include "micro.h"
 #include "net/connection.h"
 #include "smtp/client.h"
 
@@ -156,8 +157,8 @@ static void run_alone(void)
         flush(&sender);
     }
     double took = seconds(CLOCK_PROCESS_CPUTIME_ID) - from;
-    printf("client core: %.0f ns per message, %zu bytes per connection\n",
-           took / ALONE_MESSAGES * 1e9, sizeof(struct client));
+    micro_row("client core, a message", took / ALONE_MESSAGES * 1e9, "ns");
+    micro_row("client core, memory of a connection", (double)sizeof(struct client), "bytes");
     client_lost(&sender.client);
 }
 

@@ -151,6 +151,10 @@ static void report_failure(struct attempt *attempt)
 {
     struct queue *queue = attempt->queue;
     struct attempts *attempts = attempt->attempts;
+    if (queue == NULL && attempt->messages_sent == 0 && !attempt->quitting) {
+        /* It let us in and left before anything was said: no record, but no race either. */
+        attempt->site->hold_opening_ms = io_now_ms(attempts->io) + ATTEMPT_FRUITLESS_MS;
+    }
     if (queue == NULL || attempt->failure == NULL) {
         return;
     }
@@ -199,6 +203,7 @@ static bool open_to(struct attempt *attempt, const struct address *peer)
     attempt->source_address = source->address;
     snprintf(attempt->helo_name, sizeof attempt->helo_name, "%s", source->helo_name);
     address_text(&source->address, attempt->source_text);
+    attempt->client.peer.names[0] = '\0'; /* those were another host's */
     attempt->state = ATTEMPT_CONNECTING;
     extern const struct connection_events attempt_connection_events;
     connection_open(
@@ -419,6 +424,10 @@ void attempt_start_tls(struct attempt *attempt)
     struct attempts *attempts = attempt->attempts;
     const struct domain_settings *settings = attempt->site->settings;
     struct error error = {0};
+    if (connection_sending(&attempt->connection)) {
+        attempt->tls_wanted = true; /* the answer was faster than the news of our own send */
+        return;
+    }
     struct tls_profile *profile = profile_for(attempts, settings, &error);
     struct tls_session *session = NULL;
     if (profile != NULL) {
@@ -522,6 +531,11 @@ static void on_sent(struct connection *connection)
         return;
     }
     client_sent(&attempt->client);
+    if (attempt->tls_wanted) {
+        attempt->tls_wanted = false;
+        attempt_start_tls(attempt);
+        return;
+    }
     attempt_watch(attempt);
     attempt_pump(attempt);
 }
@@ -591,6 +605,30 @@ const struct connection_events attempt_connection_events = {
 
 /* ---- entry points ---- */
 
+void attempt_reload(struct attempt *attempt)
+{
+    const struct site *site = attempt->site;
+    attempt->source = NULL;
+    if (attempt->resolving != NULL) {
+        resolve_change_settings(&attempt->resolving->request, site->settings);
+        return;
+    }
+    if (attempt->state == ATTEMPT_RESOLVING || attempt->state == ATTEMPT_CLOSING) {
+        return;
+    }
+    bool ours = vmta_has_source(&site->lane->vmta, &attempt->source_address);
+    for (struct list_node *node = list_first(&site->queues); node != NULL;
+         node = list_next(&site->queues, node)) {
+        const struct queue *queue = CONTAINER_OF(node, struct queue, site_node);
+        if (!ours || !attempt_suits(attempt, queue)) {
+            attempt_recall(attempt, queue);
+        }
+    }
+    if (!ours) {
+        attempt_quit(attempt);
+    }
+}
+
 void attempt_close(struct attempt *attempt, enum connection_close how, bool try_next)
 {
     attempt->state = ATTEMPT_CLOSING;
@@ -606,6 +644,9 @@ static void on_watchdog(struct timer *timer)
     LOG_ERROR("%s: no progress on the connection to %s in spite of its deadlines: aborted, "
               "messages are queued again",
               attempt->site->name, attempt->peer_text);
+    attempt_note_error(
+        attempt, "connect", "4.4.2",
+        "no progress in spite of all deadlines, aborted by the watchdog:", attempt->peer_text);
     attempt_abort(attempt);
 }
 

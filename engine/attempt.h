@@ -33,7 +33,8 @@ struct gate;
 #define ATTEMPT_ADDRESSES_MAX     5      /* addresses tried in one attempt (hostile C22) */
 #define ATTEMPT_COMMAND_MS        300000 /* RFC 5321 4.5.3.2.2, .3: MAIL and RCPT five minutes */
 #define ATTEMPT_DATA_MS           120000 /* RFC 5321 4.5.3.2.4: DATA initiation two minutes */
-#define ATTEMPT_WATCHDOG_EXTRA_MS 300000 /* beyond every deadline: something of ours is stuck */
+#define ATTEMPT_FRUITLESS_MS      1000 /* after a connection that was let in and carried nothing */
+#define ATTEMPT_WATCHDOG_EXTRA_MS 300000  /* beyond every deadline: something of ours is stuck */
 #define ATTEMPT_FAULT_MS          3600000 /* a host is spared so long what it cannot do */
 
 enum attempt_state {
@@ -65,6 +66,8 @@ struct attempt {
     bool no_port;          /* the last connect found no local port free */
     bool quitting;
     struct gate *domain_gate; /* taken for it beside the virtual MTA's and the total; or NULL */
+    bool used_up;             /* takes no more: others need its place */
+    bool tls_wanted;          /* the handshake begins when the send in flight is over */
     bool counted_open;        /* the scheduler no longer counts it as opening */
     /* private: */
     uint16_t address_turn;              /* how many addresses of the route are done with */
@@ -77,6 +80,7 @@ struct attempt {
     struct reply *failure; /* why the addresses so far failed; from malloc, NULL = none */
     const char *failure_stage_name;
     struct timer timer; /* held or carried transaction, idle time */
+    uint64_t wake_ms;   /* when it fires */
     struct timer watchdog;
     struct connection connection;
     struct client_settings client_settings;
@@ -118,6 +122,10 @@ bool attempt_suits(const struct attempt *attempt, const struct queue *queue);
 
 /* Gives back what was not begun and recalls what has no body on the wire yet (pause, delete). */
 void attempt_recall(struct attempt *attempt, const struct queue *queue);
+
+/* After a reload: the settings of its site and the addresses of its virtual MTA are new ones. One
+ * whose address is no longer among them ends; mail it is not strict enough for goes back. */
+void attempt_reload(struct attempt *attempt);
 
 /* Ends politely after what is on the wire; idle ones at once. */
 void attempt_quit(struct attempt *attempt);

@@ -247,9 +247,6 @@ static void on_transaction_ended(struct client *client, void *owner,
         }
         break;
     }
-    if (end == CLIENT_END_REPLY && stage == CLIENT_STAGE_FINAL) {
-        timer_stop(io_timers(attempt->attempts->io), &attempt->timer);
-    }
     let_go(attempt, transaction);
 }
 
@@ -399,12 +396,29 @@ static bool may_take_more(const struct attempt *attempt)
 {
     uint64_t max = attempt->site->settings->max_msg_per_connection;
     bool used_up = max != 0 && max != UINT64_MAX && attempt->messages_sent >= max;
-    return attempt->state == ATTEMPT_READY && !attempt->quitting && !used_up;
+    return attempt->state == ATTEMPT_READY && !attempt->quitting && !attempt->used_up && !used_up;
+}
+
+/* The timer fires then, or before; who fires looks at everything that waits. */
+static void wake_at(struct attempt *attempt, uint64_t due_ms)
+{
+    if (!timer_running(&attempt->timer) || due_ms < attempt->wake_ms) {
+        attempt->wake_ms = due_ms;
+        timer_start(io_timers(attempt->attempts->io), &attempt->timer, due_ms);
+    }
+}
+
+/* The peer owes a reply for so long that nothing more should be held up behind it. */
+static bool is_stalled(const struct attempt *attempt)
+{
+    const struct transaction *oldest = first_on_wire(attempt);
+    return oldest != NULL && attempt->body == NULL &&
+           oldest->begun_ms + ATTEMPT_CARRY_MS <= now_ms(attempt);
 }
 
 static void fetch_next(struct attempt *attempt)
 {
-    if (attempt->next != NULL || !may_take_more(attempt)) {
+    if (attempt->next != NULL || !may_take_more(attempt) || is_stalled(attempt)) {
         return;
     }
     struct transaction *next = schedule_next(attempt->attempts->scheduler, attempt);
@@ -412,16 +426,14 @@ static void fetch_next(struct attempt *attempt)
         return;
     }
     attempt->next = next;
+    if (!list_empty(&attempt->on_wire)) {
+        wake_at(attempt, next->taken_ms + ATTEMPT_CARRY_MS);
+    }
     if (prepare_at_end(next)) {
         next->ready = true;
     } else {
         prepare_window(next, !client_sends_bdat(&attempt->client));
     }
-}
-
-static void start_timer(struct attempt *attempt, uint64_t wait_ms)
-{
-    timer_start(io_timers(attempt->attempts->io), &attempt->timer, now_ms(attempt) + wait_ms);
 }
 
 /* The body could not be read: nothing of it is on the wire. The recipients stay, deferred, and the
@@ -446,8 +458,7 @@ static bool take_rates(struct attempt *attempt, struct transaction *transaction)
                                           transaction->rcpt_count, &again_ms);
     if (granted == 0) {
         uint64_t give_up_ms = transaction->taken_ms + ATTEMPT_HELD_MS;
-        uint64_t due_ms = again_ms < give_up_ms ? again_ms : give_up_ms;
-        timer_start(io_timers(attempt->attempts->io), &attempt->timer, due_ms);
+        wake_at(attempt, again_ms < give_up_ms ? again_ms : give_up_ms);
         return false;
     }
     for (uint32_t i = transaction->rcpt_count; i-- > granted;) {
@@ -488,9 +499,8 @@ static void begin_next(struct attempt *attempt)
     if (behind && !client_may_carry(&attempt->client)) {
         return;
     }
-    /* Its bytes were prepared for BDAT, which was refused since: dots would go unstuffed. */
-    bool unfit = next->stuffed == client_sends_bdat(&attempt->client) && !prepare_at_start(next);
-    if (!may_take_more(attempt) || next->queue->paused || unfit) {
+    /* A reload may have made its policy stricter than this connection is. */
+    if (!may_take_more(attempt) || next->queue->paused || !attempt_suits(attempt, next->queue)) {
         drop_next(attempt);
         return;
     }
@@ -499,11 +509,13 @@ static void begin_next(struct attempt *attempt)
     }
     attempt->next = NULL;
     next->begun = true;
+    next->begun_ms = now_ms(attempt);
     attempt->messages_sent++;
     list_push_back(&attempt->on_wire, &next->node);
     if (behind) {
-        start_timer(attempt, ATTEMPT_CARRY_MS);
+        wake_at(attempt, next->begun_ms + ATTEMPT_CARRY_MS);
     }
+    assert(attempt->tls_level < TLS_NEED_REQUIRE || attempt->client.secured);
     client_begin(&attempt->client, &next->core); /* may end it inside */
     fetch_next(attempt);
 }
@@ -527,6 +539,8 @@ static bool add_body(struct attempt *attempt, size_t *count)
     }
     if (body->failed) {
         /* The octets promised by MAIL cannot follow: only closing tells the peer so. */
+        attempt_note_error(attempt, "body", "4.4.2",
+                           "message cannot be read from the spool:", "transaction broken off");
         attempt_abort(attempt);
         return false;
     }
@@ -559,7 +573,8 @@ static size_t gather(struct attempt *attempt)
         }
         if (output.kind == CLIENT_BODY) {
             attempt->body = transaction_of(output.body);
-            assert(attempt->body->stuffed == output.stuffed || prepare_at_start(attempt->body));
+            assert(attempt->body->stuffed == output.stuffed ||
+                   (attempt->body->message->flags & MESSAGE_DOT_LINES) == 0);
             continue;
         }
         attempt->iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)output.commands.data,
@@ -582,7 +597,8 @@ static void rest(struct attempt *attempt)
     }
     if (!list_linked(&attempt->idle_node)) {
         schedule_idle(attempt->attempts->scheduler, attempt);
-        start_timer(attempt, idle_ms);
+        timer_stop(io_timers(attempt->attempts->io), &attempt->timer);
+        wake_at(attempt, now_ms(attempt) + idle_ms);
     }
 }
 
@@ -617,8 +633,42 @@ void attempt_pump(struct attempt *attempt)
 
 /* ---- timers and commands from above ---- */
 
-/* One timer for three waits that exclude each other: idle, a prepared message whose rates are not
- * free, a carried one whose predecessor gets no reply. */
+/* What was prepared and cannot be begun goes back: soon if only a rate stands against it, later if
+ * a reply does. */
+static void drop_overdue_next(struct attempt *attempt)
+{
+    const struct transaction *next = attempt->next;
+    if (next == NULL) {
+        return;
+    }
+    bool only_rates = client_may_begin(&attempt->client) || client_may_carry(&attempt->client);
+    uint64_t due_ms =
+        next->taken_ms + (only_rates && next->ready ? ATTEMPT_HELD_MS : ATTEMPT_CARRY_MS);
+    if (due_ms <= now_ms(attempt)) {
+        drop_next(attempt);
+    } else if (!only_rates) {
+        wake_at(attempt, due_ms);
+    }
+}
+
+/* C41: a carried transaction does not wait for ever behind another one's reply. The connection
+ * stays for that reply and carries no body any more. */
+static void recall_overdue(struct attempt *attempt)
+{
+    struct list_node *node = attempt->on_wire.head.prev;
+    if (node == &attempt->on_wire.head || node == list_first(&attempt->on_wire)) {
+        return;
+    }
+    struct transaction *last = CONTAINER_OF(node, struct transaction, node);
+    if (last->begun_ms + ATTEMPT_CARRY_MS > now_ms(attempt)) {
+        wake_at(attempt, last->begun_ms + ATTEMPT_CARRY_MS);
+    } else if (client_recall(&attempt->client, &last->core)) {
+        attempt_quit(attempt);
+    }
+}
+
+/* One timer for several waits: idle, a prepared message that cannot be begun, a carried one whose
+ * predecessor gets no reply. */
 void attempt_on_timer(struct timer *timer)
 {
     struct attempt *attempt = CONTAINER_OF(timer, struct attempt, timer);
@@ -626,17 +676,8 @@ void attempt_on_timer(struct timer *timer)
         attempt_quit(attempt);
         return;
     }
-    struct transaction *next = attempt->next;
-    if (next != NULL && next->ready && !next->rates_taken &&
-        next->taken_ms + ATTEMPT_HELD_MS <= now_ms(attempt)) {
-        drop_next(attempt);
-    }
-    struct transaction *oldest = first_on_wire(attempt);
-    struct list_node *carried = oldest == NULL ? NULL : list_next(&attempt->on_wire, &oldest->node);
-    if (carried != NULL) {
-        client_recall(&attempt->client, &CONTAINER_OF(carried, struct transaction, node)->core);
-        attempt->quitting = true; /* stays for the one reply, carries no body any more */
-    }
+    drop_overdue_next(attempt);
+    recall_overdue(attempt);
     attempt_pump(attempt);
 }
 
@@ -661,7 +702,8 @@ void attempt_recall(struct attempt *attempt, const struct queue *queue)
         next = list_next(&attempt->on_wire, node);
         struct transaction *transaction = CONTAINER_OF(node, struct transaction, node);
         if (transaction->queue == queue && client_recall(&attempt->client, &transaction->core)) {
-            break; /* the list has changed; a recall closes the connection */
+            attempt_quit(attempt); /* its MAIL may be out: nothing may follow here */
+            break;                 /* the list has changed */
         }
     }
     attempt_pump(attempt);
@@ -677,8 +719,7 @@ void attempt_quit(struct attempt *attempt)
         return;
     }
     attempt->quitting = true;
-    list_remove(&attempt->idle_node);
-    timer_stop(io_timers(attempt->attempts->io), &attempt->timer);
+    list_remove(&attempt->idle_node); /* the timer runs on for what is carried */
     drop_next(attempt);
     client_quit(&attempt->client);
     attempt_pump(attempt);

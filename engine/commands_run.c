@@ -9,6 +9,7 @@
 #include "base/logger.h"
 #include "commands.h"
 #include "engine.h"
+#include "io/files.h"
 #include "policy/config.h"
 
 static struct config *on_load(void *owner, struct error *error)
@@ -30,6 +31,18 @@ static void on_state_changed(void *owner, enum engine_state state)
         sd_notify(0, "STOPPING=1");
         break;
     }
+}
+
+static void on_reloading(void *owner, bool under_way)
+{
+    (void)owner;
+    sd_notify(0, under_way ? "RELOADING=1" : "READY=1");
+}
+
+static void on_alive(void *owner)
+{
+    (void)owner;
+    sd_notify(0, "WATCHDOG=1");
 }
 
 static void handle(struct engine *engine, int number)
@@ -81,10 +94,18 @@ int command_run(const struct command_line *line)
     }
     struct bytes log_file = config_global(config)->log_file;
     struct error error = {0};
+    char host_name[256];
+    bool named = files_host_name(host_name, sizeof host_name) == 0;
+    uint64_t watchdog_us = 0; /* WATCHDOG_USEC: a sign of life is wanted at least so often */
+    bool watched = sd_watchdog_enabled(0, &watchdog_us) > 0;
     struct engine *engine =
         engine_create(&(struct engine_options){.config = config,
                                                .config_path = line->config_path,
+                                               .host_name = named ? host_name : NULL,
                                                .load = on_load,
+                                               .reloading = on_reloading,
+                                               .alive = watched ? on_alive : NULL,
+                                               .alive_every_ms = watchdog_us / 2000 + 1,
                                                .state_changed = on_state_changed,
                                                .owner = (void *)(uintptr_t)line->config_path},
                       &error);

@@ -153,6 +153,7 @@ struct control *control_create(struct engine *engine, struct error *error)
     control->engine = engine;
     control->io = engine->workers[ENGINE_KEEPER].io;
     list_init(&control->clients);
+    list_init(&control->resolving);
     control->listen_fd = io_listen_unix(control->io, path, SOCKET_MODE);
     if (control->listen_fd < 0) {
         error_set(error, 73, "control-socket %s: %s (does the directory exist, may we write it?)",

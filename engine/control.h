@@ -20,6 +20,10 @@ struct control *control_create(struct engine *engine, struct error *error);
 
 /* Closes every client; `stopped` comes when all operations are home, never inside. */
 void control_stop(struct control *control, void (*stopped)(void *owner), void *owner);
+
+/* On the keeper: what runs looks at the engine's new configuration from here on. */
+void control_reload(struct control *control);
+
 void control_destroy(struct control *control); /* NULL is accepted */
 
 #endif

@@ -497,6 +497,7 @@ static void answer_resolve(struct control_job *job, struct json_writer *writer)
 static void on_resolved(struct resolve_request *request, struct route *route)
 {
     struct control_job *job = CONTAINER_OF(request, struct control_job, resolve);
+    list_remove(&job->node);
     job->route = route;
     write_reply(job);
 }
@@ -653,9 +654,20 @@ static void start_resolve(struct control_job *job)
 {
     struct worker *worker = &job->engine->workers[ENGINE_KEEPER];
     job->resolve.done = on_resolved;
+    list_push_back(&job->client->control->resolving, &job->node);
     resolve_domain(worker->resolver, &job->resolve, job->pattern,
                    config_domain(worker->config, NULL, bytes_from_string(job->pattern)), true,
                    true);
+}
+
+void control_reload(struct control *control)
+{
+    for (struct list_node *node = list_first(&control->resolving); node != NULL;
+         node = list_next(&control->resolving, node)) {
+        struct control_job *job = CONTAINER_OF(node, struct control_job, node);
+        resolve_change_settings(&job->resolve, config_domain(control->engine->config, NULL,
+                                                             bytes_from_string(job->pattern)));
+    }
 }
 
 /* Every pause that the pattern covers is forgotten on disk, too. */

@@ -30,6 +30,7 @@ struct control {
     struct io *io;
     struct io_acceptor acceptor;
     struct list clients;
+    struct list resolving; /* struct control_job */
     uint32_t client_count;
     int listen_fd;
     bool stopping, accept_stopped;
@@ -72,6 +73,7 @@ struct control_command {
 };
 
 struct control_job {
+    struct list_node node; /* in control's list while it resolves */
     struct control_client *client;
     struct engine *engine;
     const struct control_command *command;

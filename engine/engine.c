@@ -11,6 +11,7 @@
 
 #include "accounting.h"
 #include "arrivals.h"
+#include "base/arena.h"
 #include "base/logger.h"
 #include "callers.h"
 #include "control.h"
@@ -33,7 +34,8 @@
 #define UPLOAD_BYTES_MAX     (256u << 20) /* bodies on their way in, all workers */
 #define RCPTS_MAX            20000000     /* resident at once; memory is what limits before */
 #define WALL_STEP_MS         2000 /* a difference the kernel's slewing does not make in one turn */
-#define DESCRIPTORS_RESERVED 256  /* segments, files, control, resolver */
+#define MEMORY_CHECK_MS      250
+#define DESCRIPTORS_RESERVED 256 /* segments, files, control, resolver */
 
 static struct worker *keeper(struct engine *engine)
 {
@@ -217,6 +219,44 @@ static void set_state(struct engine *engine, enum engine_state state)
     }
 }
 
+/* ---- memory, and signs of life ---- */
+
+/* Mail that is here goes on; none comes in while so much is in use. */
+static void on_memory_timer(struct timer *timer)
+{
+    struct engine *engine = CONTAINER_OF(timer, struct engine, memory_timer);
+    uint64_t max_bytes = config_global(engine->config)->max_memory_bytes;
+    bool full = max_bytes != UINT64_MAX && memory_allocated() >= max_bytes;
+    if (full != engine->memory_is_full) {
+        engine->memory_is_full = full;
+        spool_refuse(engine->spool, full ? "max-memory is reached" : NULL);
+        LOG_WARNING("%s", full ? "max-memory is reached: new mail is answered 452 4.3.1"
+                               : "memory in use is below max-memory: mail is taken again");
+    }
+    if (max_bytes != UINT64_MAX) {
+        struct io *io = keeper(engine)->io;
+        timer_start(io_timers(io), timer, io_now_ms(io) + MEMORY_CHECK_MS);
+    }
+}
+
+static void on_alive_timer(struct timer *timer)
+{
+    struct engine *engine = CONTAINER_OF(timer, struct engine, alive_timer);
+    struct io *io = keeper(engine)->io;
+    engine->options.alive(engine->options.owner);
+    timer_start(io_timers(io), timer, io_now_ms(io) + engine->options.alive_every_ms);
+}
+
+static void start_timers(struct engine *engine)
+{
+    timer_init(&engine->memory_timer, on_memory_timer);
+    on_memory_timer(&engine->memory_timer);
+    timer_init(&engine->alive_timer, on_alive_timer);
+    if (engine->options.alive != NULL) {
+        on_alive_timer(&engine->alive_timer);
+    }
+}
+
 int engine_started(struct engine *engine, struct error *error)
 {
     engine->started_ms = io_now_ms(keeper(engine)->io);
@@ -225,6 +265,7 @@ int engine_started(struct engine *engine, struct error *error)
     if (engine->control == NULL) {
         return -1;
     }
+    start_timers(engine);
     set_state(engine, ENGINE_RUNNING);
     LOG_INFO("posthaste %s: %u worker%s, %s", POSTHASTE_VERSION, engine->worker_count,
              engine->worker_count == 1 ? "" : "s", io_features(keeper(engine)->io));
@@ -307,6 +348,7 @@ static void on_drain_poll(struct timer *timer)
         worker_abort(worker);
     }
     if (worker_gone(worker)) {
+        spool_flush(order->engine->spool, worker->index); /* goes before the answer */
         answer_order(order, on_drained);
         return;
     }
@@ -335,12 +377,20 @@ void engine_drain(struct engine *engine)
 
 /* ---- reload ---- */
 
+static void tell_reloading(struct engine *engine, bool under_way)
+{
+    if (engine->options.reloading != NULL) {
+        engine->options.reloading(engine->options.owner, under_way);
+    }
+}
+
 static void on_reloaded(struct letter *letter)
 {
     struct engine *engine = order_of(letter)->engine;
     if (--engine->orders_out == 0) {
         config_free(engine->old_config);
         engine->old_config = NULL;
+        tell_reloading(engine, false);
         LOG_INFO("configuration reloaded");
     }
 }
@@ -355,6 +405,9 @@ static void on_reload(struct letter *letter)
 {
     struct engine_order *order = order_of(letter);
     worker_reload(order->worker, order->engine->config);
+    if (order->worker->index == ENGINE_KEEPER) {
+        control_reload(order->engine->control);
+    }
     letter->deliver = on_reload_settled;
     mailbox_post(order->engine->mailboxes, order->worker->index, order->worker->index,
                  MAILBOX_URGENT, letter);
@@ -365,6 +418,7 @@ int engine_reload(struct engine *engine, struct error *error)
     if (engine->options.load == NULL || engine->state != ENGINE_RUNNING || engine->orders_out > 0) {
         return error_set(error, 75, "busy: another reload or a stop is under way, try again");
     }
+    tell_reloading(engine, true);
     struct config *config = engine->options.load(engine->options.owner, error);
     if (config != NULL && source_check(keeper(engine)->io, config, on_missing_source, error) > 0) {
         config_free(config);
@@ -372,6 +426,7 @@ int engine_reload(struct engine *engine, struct error *error)
     }
     if (config == NULL) {
         LOG_ERROR("reload refused, the old configuration stays in force: %s", error->text);
+        tell_reloading(engine, false);
         return -1;
     }
     engine->old_config = engine->config;
@@ -379,6 +434,7 @@ int engine_reload(struct engine *engine, struct error *error)
     set_total_limits(engine, raise_descriptor_limit());
     accounting_reload(engine->accounting, config);
     arrivals_record_received(engine->arrivals, accounting_wants_received(engine->accounting));
+    on_memory_timer(&engine->memory_timer);
     give_orders(engine, on_reload);
     return 0;
 }
@@ -425,7 +481,7 @@ void engine_poll(struct engine *engine)
     if (engine->state != ENGINE_RUNNING) {
         return;
     }
-    if (atomic_exchange(&engine->reload_wanted, false)) {
+    if (engine->orders_out == 0 && atomic_exchange(&engine->reload_wanted, false)) {
         struct error error = {0};
         engine_reload(engine, &error); /* logs what is wrong */
     }

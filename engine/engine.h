@@ -38,9 +38,13 @@ struct engine_options {
     uint32_t workers;        /* 0: as the configuration says */
     uint32_t mailbox_len;    /* 0: 1024; the simulator: 2 */
     uint64_t segment_bytes;  /* 0: 64 MiB */
+    const char *host_name;   /* the system's, where none is configured; NULL: "localhost" */
     /* Loads the configuration again; NULL on error (logged). */
     struct config *(*load)(void *owner, struct error *error);
     void (*state_changed)(void *owner, enum engine_state state); /* NULL: nobody asks */
+    void (*reloading)(void *owner, bool under_way); /* begins; has ended, well or not; or NULL */
+    void (*alive)(void *owner); /* from the keeper's loop every alive_every_ms; or NULL */
+    uint64_t alive_every_ms;
     void *owner;
 };
 
@@ -73,7 +77,8 @@ struct engine {
     struct config *old_config; /* freed when the last worker has moved on */
     uint64_t started_ms;
     int64_t started_wall_ms, wall_offset_ms;
-    bool restored;
+    bool restored, memory_is_full;
+    struct timer memory_timer, alive_timer; /* the keeper's */
     atomic_bool stop_wanted, stop_now_wanted, reload_wanted, reopen_wanted;
     atomic_bool running; /* false: loops end */
 };

@@ -196,6 +196,30 @@ static void defer(struct outcomes *outcomes, struct queue *queue, struct rcpt *r
     queue_defer(queue, rcpt, now_ms + wait_ms, now_ms);
 }
 
+static void bounce_waiting(struct outcomes *outcomes, const struct attempt *attempt,
+                           struct queue *queue, struct rcpt *rcpt, const char *stage_name,
+                           const struct reply *reply)
+{
+    struct event event = {.type = EVENT_BOUNCED};
+    struct event_texts texts;
+    struct tls_info tls;
+    fill_rcpt_event(outcomes, &event, &texts, &tls, attempt, queue, rcpt, reply);
+    event.stage = bytes_from_string(stage_name);
+    bounce(outcomes, queue, rcpt, &event, reply);
+}
+
+/* On the wire when its time was over: its 4xx is its bounce (attempt), or it was waiting (NULL). */
+static void bounce_expired(struct outcomes *outcomes, const struct attempt *attempt,
+                           struct queue *queue, struct rcpt *rcpt)
+{
+    char text[QUEUE_ERROR_MAX + 64];
+    snprintf(text, sizeof text, "delivery time expired (last error: %s)",
+             queue->last_error != NULL ? queue->last_error->text : "none");
+    struct reply reply;
+    reply_make(&reply, 450, "4.4.7", text);
+    bounce_waiting(outcomes, attempt, queue, rcpt, "expired", &reply);
+}
+
 void outcome_of_rcpt(struct outcomes *outcomes, const struct attempt *attempt, struct rcpt *rcpt,
                      enum client_stage stage, const struct reply *reply, bool after_dot_lost)
 {
@@ -216,6 +240,10 @@ void outcome_of_rcpt(struct outcomes *outcomes, const struct attempt *attempt, s
         queue_done(queue, rcpt);
         queue_note_error(queue, io_wall_ms(outcomes->io), event.dsn_diag);
         bounce(outcomes, queue, rcpt, &event, reply);
+    } else if (queue_expired(queue, rcpt, io_now_ms(outcomes->io))) {
+        queue_done(queue, rcpt);
+        queue_note_error(queue, io_wall_ms(outcomes->io), event.dsn_diag);
+        bounce_expired(outcomes, attempt, queue, rcpt);
     } else {
         defer(outcomes, queue, rcpt, &event, reply);
     }
@@ -259,18 +287,6 @@ void outcome_of_queue(struct outcomes *outcomes, const struct attempt *attempt, 
     }
     queue_note_error(queue, io_wall_ms(outcomes->io), event.dsn_diag);
     put(outcomes, SPOOL_EVENT, NULL, &event);
-}
-
-static void bounce_waiting(struct outcomes *outcomes, const struct attempt *attempt,
-                           struct queue *queue, struct rcpt *rcpt, const char *stage_name,
-                           const struct reply *reply)
-{
-    struct event event = {.type = EVENT_BOUNCED};
-    struct event_texts texts;
-    struct tls_info tls;
-    fill_rcpt_event(outcomes, &event, &texts, &tls, attempt, queue, rcpt, reply);
-    event.stage = bytes_from_string(stage_name);
-    bounce(outcomes, queue, rcpt, &event, reply);
 }
 
 bool outcome_bounce_ready(struct outcomes *outcomes, const struct attempt *attempt,
@@ -320,12 +336,7 @@ void outcome_bounce_older(struct outcomes *outcomes, const struct attempt *attem
 
 void outcome_expired(struct outcomes *outcomes, struct queue *queue, struct rcpt *rcpt)
 {
-    char text[QUEUE_ERROR_MAX + 64];
-    snprintf(text, sizeof text, "delivery time expired (last error: %s)",
-             queue->last_error != NULL ? queue->last_error->text : "none");
-    struct reply reply;
-    reply_make(&reply, 450, "4.4.7", text);
-    bounce_waiting(outcomes, NULL, queue, rcpt, "expired", &reply);
+    bounce_expired(outcomes, NULL, queue, rcpt);
     schedule_mark(outcomes->scheduler, queue->site);
 }
 

@@ -267,6 +267,7 @@ void prepare_free(struct transaction *transaction)
     list_remove(&transaction->waiting_node);
     if (transaction->reading) {
         transaction->abandoned = true;
+        spool_read_abandon(&transaction->read);
         return;
     }
     destroy(transaction);

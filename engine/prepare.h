@@ -29,6 +29,7 @@ struct transaction {
     struct queue *queue;
     struct message *message;
     uint64_t taken_ms; /* when its recipients left the queue; MAIL within a second or back */
+    uint64_t begun_ms; /* when it was begun */
     uint32_t rcpt_count;
     uint32_t undecided; /* recipients without an outcome: rcpts[i] is NULL once it has one */
     struct reply *last_refusal; /* of the last undecided recipient, told at the end; or NULL */
@@ -79,12 +80,6 @@ void prepare_window(struct transaction *transaction, bool stuffed);
 static inline bool prepare_at_end(const struct transaction *transaction)
 {
     return transaction->body_offset == transaction->message->body_size;
-}
-
-/* Nothing of the body was asked for: it is empty, or prepare_window comes first. */
-static inline bool prepare_at_start(const struct transaction *transaction)
-{
-    return transaction->body_offset == 0 && !transaction->reading;
 }
 
 /* Keeps only the first `count` recipients; the others are the caller's again. */

@@ -126,10 +126,15 @@ static void wake_deferred(struct queue *queue, uint64_t now_ms)
 static void sweep_ready(struct queue *queue, uint64_t now_ms)
 {
     struct list_node *next;
+    uint32_t expired = 0;
     for (struct list_node *node = list_first(&queue->ready); node != NULL; node = next) {
         next = list_next(&queue->ready, node);
         struct rcpt *rcpt = CONTAINER_OF(node, struct rcpt, ready);
         if (is_expired(queue, rcpt, now_ms)) {
+            if (expired++ == QUEUE_WAKE_MAX) {
+                queue->sweep_ms = now_ms; /* goes on in the next turn */
+                return;
+            }
             take_ready(queue, rcpt);
             expire(queue, rcpt);
         }
@@ -191,9 +196,14 @@ void queue_put(struct queue *queue, struct rcpt *rcpt, uint64_t due_ms, uint64_t
     queue->changed(queue);
 }
 
+bool queue_expired(const struct queue *queue, const struct rcpt *rcpt, uint64_t now_ms)
+{
+    return is_expired(queue, rcpt, now_ms);
+}
+
 uint32_t queue_take(struct queue *queue, uint32_t max, struct rcpt **out)
 {
-    uint32_t count = 0;
+    uint32_t count = 0, expired = 0;
     const struct message *message = NULL;
     while (count < max) {
         struct list_node *node = list_first(&queue->ready);
@@ -201,6 +211,14 @@ uint32_t queue_take(struct queue *queue, uint32_t max, struct rcpt **out)
             break;
         }
         struct rcpt *rcpt = CONTAINER_OF(node, struct rcpt, ready);
+        if (is_expired(queue, rcpt, queue->timers->now_ms)) {
+            if (expired++ == QUEUE_WAKE_MAX) {
+                break;
+            }
+            take_ready(queue, rcpt); /* the sweep would have come for it */
+            expire(queue, rcpt);
+            continue;
+        }
         if (message != NULL && rcpt_message(rcpt) != message) {
             break;
         }

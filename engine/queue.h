@@ -18,7 +18,7 @@
 
 struct site;
 
-#define QUEUE_WAKE_MAX  1024 /* recipients moved from deferred to ready in one turn */
+#define QUEUE_WAKE_MAX  1024 /* recipients moved from deferred to ready, or expired, in one turn */
 #define QUEUE_ERROR_MAX 160  /* bytes of the last error kept for `show` */
 
 struct queue_error {
@@ -62,8 +62,11 @@ void queue_deinit(struct queue *queue);
 void queue_put(struct queue *queue, struct rcpt *rcpt, uint64_t due_ms, uint64_t now_ms);
 
 /* Takes up to `max` ready recipients that belong to one message into `out`, in order; the count.
- * They are RCPT_TAKEN. 0: nothing is ready. */
+ * They are RCPT_TAKEN. Expired ones that stand in front end here. 0: nothing is ready. */
 uint32_t queue_take(struct queue *queue, uint32_t max, struct rcpt **out);
+
+/* Its time in the queue is over. */
+bool queue_expired(const struct queue *queue, const struct rcpt *rcpt, uint64_t now_ms);
 
 /* What a transaction does with each recipient it took: */
 void queue_give_back(struct queue *queue, struct rcpt *rcpt, uint64_t now_ms); /* unattempted */

@@ -663,6 +663,12 @@ void resolve_domain(struct resolver *resolver, struct resolve_request *request, 
     timer_start(io_timers(resolver->io), &request->turn, 0);
 }
 
+void resolve_change_settings(struct resolve_request *request,
+                             const struct domain_settings *settings)
+{
+    request->settings = settings;
+}
+
 void resolve_cancel(struct resolve_request *request)
 {
     request->cancelled = true;

@@ -70,9 +70,13 @@ struct resolve_request {
     bool ipv4, ipv6, cancelled;
 };
 
-/* settings must outlive the request. ipv4/ipv6: the families the virtual MTA can bind. */
+/* settings must outlive the request, or be replaced by resolve_change_settings. ipv4/ipv6: the
+ * families the virtual MTA can bind. */
 void resolve_domain(struct resolver *resolver, struct resolve_request *request, const char *domain,
                     const struct domain_settings *settings, bool ipv4, bool ipv6);
+/* Other settings are in force: the former ones are not looked at any more. */
+void resolve_change_settings(struct resolve_request *request,
+                             const struct domain_settings *settings);
 /* `done` still comes, with route NULL. */
 void resolve_cancel(struct resolve_request *request);
 void route_unref(struct route *route); /* NULL is accepted */

@@ -69,13 +69,18 @@ static void wait_until(struct site *site, uint64_t due_ms)
 
 static void wait_for_gate(struct site *site, struct gate *gate)
 {
-    if (site->woken_by == gate) {
-        site->woken_by = NULL; /* full again: whoever releases next wakes the next in turn */
-    }
+    bool keeps_turn = site->woken_by == gate;
     leave_place(site);
     site->wait = SITE_WAITING_GATE;
     site->waits_at = gate;
-    list_push_back(&gate->waiting, &site->node);
+    if (keeps_turn) {
+        /* Full again: whoever releases next wakes it again. It was the first and tried in vain,
+         * as the one behind each that opens does; at the back it might never be served. */
+        site->woken_by = NULL;
+        list_push_front(&gate->waiting, &site->node);
+    } else {
+        list_push_back(&gate->waiting, &site->node);
+    }
     struct scheduler *scheduler = site->scheduler;
     if (!list_linked(&gate->node)) {
         list_push_back(&scheduler->waiting_gates, &gate->node);
@@ -290,12 +295,56 @@ static bool take_gates(struct site *site)
     return true;
 }
 
+static bool is_leaving(const struct attempt *attempt)
+{
+    return attempt->used_up || attempt->quitting || attempt->state == ATTEMPT_CLOSING;
+}
+
+static bool has_connection(const struct site *site, const struct queue *queue)
+{
+    for (struct list_node *node = list_first(&site->attempts); node != NULL;
+         node = list_next(&site->attempts, node)) {
+        const struct attempt *attempt = CONTAINER_OF(node, struct attempt, site_node);
+        if (!is_leaving(attempt) && attempt_suits(attempt, queue)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Of the sendable queues that no connection is strict enough for; usually NULL. */
+static struct queue *strictest_without_connection(const struct site *site)
+{
+    struct queue *strictest = NULL;
+    for (struct list_node *node = list_first(&site->sendable); node != NULL;
+         node = list_next(&site->sendable, node)) {
+        struct queue *queue = CONTAINER_OF(node, struct queue, sendable_node);
+        if (!has_connection(site, queue) &&
+            (strictest == NULL || queue->tls_need > strictest->tls_need)) {
+            strictest = queue;
+        }
+    }
+    return strictest;
+}
+
+/* Whom the next connection is for: queues in turn, but first who has none; that of the strictest
+ * serves all. */
+static struct queue *queue_to_open_for(struct site *site)
+{
+    struct queue *queue = strictest_without_connection(site);
+    if (queue == NULL) {
+        queue = CONTAINER_OF(list_first(&site->sendable), struct queue, sendable_node);
+    }
+    list_remove(&queue->sendable_node);
+    list_push_back(&site->sendable, &queue->sendable_node);
+    return queue;
+}
+
 /* Opens one, or puts the site where it has to wait. */
 static void try_open(struct site *site)
 {
     struct scheduler *scheduler = site->scheduler;
-    struct list_node *node = list_first(&site->sendable);
-    if (node == NULL || !wants_connection(site)) {
+    if (!wants_connection(site)) {
         leave_place(site); /* other connections have taken what there was */
         return;
     }
@@ -308,10 +357,7 @@ static void try_open(struct site *site)
     if (!take_gates(site)) {
         return;
     }
-    list_remove(node);
-    list_push_back(&site->sendable, node);
-    struct queue *queue = CONTAINER_OF(node, struct queue, sendable_node);
-    struct attempt *attempt = attempt_open(scheduler->attempts, site, queue);
+    struct attempt *attempt = attempt_open(scheduler->attempts, site, queue_to_open_for(site));
     if (attempt == NULL) {
         release_gates(site, site->domain_gate);
         wait_until(site, now + NO_ROOM_WAIT_MS);
@@ -381,7 +427,6 @@ static void keep_or_free(struct site *site)
         schedule_free_site(site);
     } else if (site->wait != SITE_KEPT) {
         wait_until(site, until_ms);
-        settle_wake(site);
         site->wait = SITE_KEPT;
     }
 }
@@ -471,6 +516,23 @@ static uint32_t rcpts_per_transaction(const struct attempt *attempt)
     return peer_max != 0 && peer_max < count ? peer_max : count;
 }
 
+/* With every place taken a queue that none of the connections is strict enough for would wait as
+ * long as the others have mail: then this connection makes room, unless one does already. */
+static bool stands_in_the_way(const struct site *site, const struct attempt *attempt)
+{
+    if (site->attempt_count < site->settings->max_smtp_out) {
+        return false;
+    }
+    for (struct list_node *node = list_first(&site->attempts); node != NULL;
+         node = list_next(&site->attempts, node)) {
+        if (is_leaving(CONTAINER_OF(node, struct attempt, site_node))) {
+            return false;
+        }
+    }
+    const struct queue *queue = strictest_without_connection(site);
+    return queue != NULL && !attempt_suits(attempt, queue);
+}
+
 struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *attempt)
 {
     struct site *site = attempt->site;
@@ -481,6 +543,10 @@ struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *a
     if (scheduler->draining || list_empty(&site->sendable) || must_wait(site)) {
         return NULL;
     }
+    if (stands_in_the_way(site, attempt)) {
+        attempt->used_up = true;
+        return NULL;
+    }
     struct queue *queue = first_suiting(site, attempt);
     if (queue == NULL || !queue_sendable(queue, now)) {
         return NULL;
@@ -489,6 +555,10 @@ struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *a
     list_remove(&queue->sendable_node);
     if (queue_sendable(queue, now)) {
         list_push_back(&site->sendable, &queue->sendable_node);
+    }
+    if (count == 0) { /* all were expired; what is left comes with the next turn */
+        schedule_mark(scheduler, site);
+        return NULL;
     }
     struct transaction *transaction = prepare_create(attempts_preparer(scheduler->attempts),
                                                      attempt, queue, scheduler->taken, count);
@@ -570,6 +640,7 @@ struct scheduler *scheduler_create(const struct scheduler_options *options)
     scheduler->config = options->config;
     scheduler->worker = options->worker;
     scheduler->workers = options->workers;
+    scheduler->host_name = options->host_name;
     scheduler->others = options->others;
     scheduler->site_emptied = options->site_emptied;
     scheduler->owner = options->owner;

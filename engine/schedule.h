@@ -70,6 +70,7 @@ struct scheduler {
     struct mailboxes *mailboxes;
     const struct config *config;
     uint32_t worker, workers;
+    const char *host_name; /* the EHLO name where none is configured */
     struct map sites, lanes, gates;
     struct list all_sites, all_lanes;
     struct list lanes_ready;   /* ring of virtual MTAs with ready sites */
@@ -97,6 +98,7 @@ struct scheduler_options {
     struct mailboxes *mailboxes;
     const struct config *config;
     uint32_t worker, workers;
+    const char *host_name;     /* EHLO name of virtual MTAs that have none; borrowed */
     struct scheduler **others; /* array of `workers`, filled by the engine before they run */
     bool (*site_emptied)(void *owner, struct site *site); /* NULL: one worker */
     void *owner;

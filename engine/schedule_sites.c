@@ -53,15 +53,10 @@ static void add_range(struct scheduler *scheduler, struct vmta *vmta,
     free(local);
 }
 
-static struct bytes own_host_name(const struct config *config)
-{
-    return config_host_name(config);
-}
-
 static void add_sources(struct scheduler *scheduler, struct vmta_lane *lane)
 {
     const struct vmta_settings *settings = &lane->settings->settings;
-    struct bytes name = first_of(settings->host_name, own_host_name(scheduler->config));
+    struct bytes name = first_of(settings->host_name, bytes_from_string(scheduler->host_name));
     for (size_t i = 0; i < settings->source_hosts.count; i++) {
         const struct source_host *host = &settings->source_hosts.items[i];
         struct bytes helo = first_of(host->host_name, name);
@@ -330,7 +325,7 @@ void schedule_each_site(struct scheduler *scheduler, const char *pattern,
     for (struct list_node *node = list_first(&scheduler->all_sites); node != NULL; node = next) {
         next = list_next(&scheduler->all_sites, node);
         struct site *site = CONTAINER_OF(node, struct site, all_node);
-        if (fnmatch(pattern, site->name, 0) == 0) {
+        if (fnmatch(pattern, site->name, FNM_CASEFOLD) == 0) {
             found(owner, site);
         }
     }
@@ -426,9 +421,10 @@ static void reload_site(void *owner, struct site *site)
         queue_set_bounce_after(CONTAINER_OF(node, struct queue, site_node),
                                site->settings->bounce_after_ms, io_now_ms(scheduler->io));
     }
-    for (struct list_node *node = list_first(&site->attempts); node != NULL;
-         node = list_next(&site->attempts, node)) {
-        CONTAINER_OF(node, struct attempt, site_node)->source = NULL;
+    struct list_node *next;
+    for (struct list_node *node = list_first(&site->attempts); node != NULL; node = next) {
+        next = list_next(&site->attempts, node);
+        attempt_reload(CONTAINER_OF(node, struct attempt, site_node));
     }
     schedule_mark(scheduler, site);
 }

@@ -141,8 +141,18 @@ enum spool_answer spool_accepting(struct spool *spool, const char **why)
 {
     enum spool_answer answer = (enum spool_answer)atomic_load(&spool->gate);
     const char *text = atomic_load(&spool->gate_why);
+    const char *refused = atomic_load(&spool->refused_why);
+    if (answer == SPOOL_OK && refused != NULL) {
+        *why = refused;
+        return SPOOL_FULL;
+    }
     *why = answer == SPOOL_OK || text == NULL ? "" : text;
     return answer;
+}
+
+void spool_refuse(struct spool *spool, const char *why)
+{
+    atomic_store(&spool->refused_why, why);
 }
 
 bool spool_attempts_held(const struct spool *spool)

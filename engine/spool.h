@@ -87,6 +87,10 @@ struct spool_upload {
  * why, a static string) or SPOOL_FAILED. */
 enum spool_answer spool_accepting(struct spool *spool, const char **why);
 
+/* A reason of the engine's to let no message begin: spool_accepting says SPOOL_FULL with this text,
+ * static, until NULL is set. Any thread. */
+void spool_refuse(struct spool *spool, const char *why);
+
 /* Starts one message on a zeroed or finished upload whose callbacks are set. */
 void spool_upload_begin(struct spool *spool, uint32_t worker, struct spool_upload *upload);
 
@@ -117,6 +121,7 @@ struct spool_read {
     char *data;
     uint64_t offset, place;
     uint32_t worker, len, piece;
+    bool abandoned;
     struct timer hole;
 };
 
@@ -126,6 +131,10 @@ struct spool_read {
  * body. The message must stay unfinished until done. */
 void spool_read_body(struct spool *spool, uint32_t worker, struct spool_read *read,
                      const struct message *message, uint64_t offset, char *data, uint32_t len);
+
+/* The read is of no interest any more: from here on the message is not looked at, `done` still
+ * comes. Requires a read that is under way. */
+void spool_read_abandon(struct spool_read *read);
 
 /* ---- outcomes and states ------------------------------------------------------------------ */
 

@@ -271,6 +271,7 @@ struct spool {
     _Atomic uint64_t bookable_rcpts; /* as many as the space allows */
     _Atomic int gate;                /* enum spool_answer */
     const char *_Atomic gate_why;
+    const char *_Atomic refused_why; /* spool_refuse's, or NULL */
     _Atomic bool attempts_held;
     _Atomic uint64_t published[SPOOL_NUMBERS];
 };

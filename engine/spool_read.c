@@ -47,6 +47,9 @@ static void on_read(struct io_op *op, int result)
     if (result >= 0 && (uint32_t)result < read->piece) {
         result = -EBADMSG;
     }
+    if (result >= 0 && read->abandoned) {
+        result = -ECANCELED; /* the message may be gone */
+    }
     if (result < 0) {
         read->done(read, result);
         return;
@@ -101,5 +104,11 @@ void spool_read_body(struct spool *spool, uint32_t worker, struct spool_read *re
     read->offset = offset;
     read->data = data;
     read->len = len;
+    read->abandoned = false;
     read_piece(read);
+}
+
+void spool_read_abandon(struct spool_read *read)
+{
+    read->abandoned = true;
 }

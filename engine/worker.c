@@ -88,6 +88,18 @@ static bool on_site_emptied(void *owner, struct site *site)
 
 /* ---- phases ---- */
 
+/* Our name among mail servers: as configured, else as the system has it. Copied, because the
+ * configuration goes with the next reload. */
+static void note_host_name(struct worker *worker)
+{
+    struct bytes name = config_host_name(worker->config);
+    const char *system_name = worker->engine->options.host_name;
+    if (name.len == 0) {
+        name = bytes_from_string(system_name == NULL ? "localhost" : system_name);
+    }
+    snprintf(worker->host_name, sizeof worker->host_name, "%.*s", BYTES_FMT(name));
+}
+
 static int create_names(struct worker *worker, struct error *error)
 {
     const struct global_settings *global = config_global(worker->config);
@@ -103,7 +115,7 @@ static int create_names(struct worker *worker, struct error *error)
         .io = worker->io,
         .dns = worker->dns,
         .seed = io_random(worker->io),
-        .own_name = config_host_name(worker->config).data,
+        .own_name = worker->host_name,
         .is_own_listener = on_is_own_listener,
         .owner = worker,
     });
@@ -121,6 +133,7 @@ static int create_delivery(struct worker *worker, struct error *error)
         .config = worker->config,
         .worker = worker->index,
         .workers = engine->worker_count,
+        .host_name = worker->host_name,
         .others = engine->schedulers,
         .site_emptied = engine->registry == NULL ? NULL : on_site_emptied,
         .owner = worker,
@@ -162,6 +175,7 @@ static int create_sessions(struct worker *worker, struct error *error)
         .callers = worker->engine->callers,
         .sessions_max = max > ENGINE_SESSIONS_MAX ? ENGINE_SESSIONS_MAX : (uint32_t)max,
         .receive_buffer_bytes = RECV_BUFFER_BYTES,
+        .host_name = worker->engine->options.host_name,
         .owner = worker,
         .config = on_config,
         .vmta_known = on_vmta_known,
@@ -172,6 +186,7 @@ static int create_sessions(struct worker *worker, struct error *error)
 
 int worker_prepare(struct worker *worker, struct error *error)
 {
+    note_host_name(worker);
     spool_attach(worker->engine->spool, worker->index, worker->io);
     if (create_names(worker, error) < 0 || create_delivery(worker, error) < 0 ||
         create_sessions(worker, error) < 0) {
@@ -353,6 +368,7 @@ bool worker_gone(const struct worker *worker)
 void worker_reload(struct worker *worker, const struct config *config)
 {
     worker->config = config;
+    note_host_name(worker);
     sessions_reload(worker->sessions);
     schedule_reload(worker->scheduler, config);
 }

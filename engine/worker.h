@@ -31,6 +31,7 @@ struct worker {
     uint32_t index;
     struct io *io;
     const struct config *config; /* in force on this worker */
+    char host_name[256];         /* ours, where nothing more special is configured */
     struct dns *dns;
     struct resolver *resolver;
     struct tls_worker *tls;

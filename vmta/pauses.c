@@ -50,7 +50,7 @@ bool pauses_add(struct pauses *pauses, const char *pattern)
 
 bool pauses_covers(const char *wide, const char *narrow)
 {
-    return fnmatch(wide, narrow, 0) == 0;
+    return fnmatch(wide, narrow, FNM_CASEFOLD) == 0;
 }
 
 size_t pauses_remove(struct pauses *pauses, const char *pattern)
@@ -71,7 +71,7 @@ size_t pauses_remove(struct pauses *pauses, const char *pattern)
 bool pauses_hold(const struct pauses *pauses, const char *queue)
 {
     for (size_t i = 0; i < pauses->count; i++) {
-        if (fnmatch(pauses->patterns[i], queue, 0) == 0) {
+        if (fnmatch(pauses->patterns[i], queue, FNM_CASEFOLD) == 0) {
             return true;
         }
     }

@@ -20,8 +20,8 @@ struct pauses {
 void pauses_init(struct pauses *pauses);
 void pauses_deinit(struct pauses *pauses);
 
-/* A pattern with * and ?, copied; one that is there already stays. False: PAUSES_MAX reached, too
- * long, or no memory. */
+/* A pattern with * and ?, ASCII case ignored, copied; one that is there already stays. False:
+ * PAUSES_MAX reached, too long, or no memory. */
 bool pauses_add(struct pauses *pauses, const char *pattern);
 
 /* Removes every pattern that `pattern` covers (itself, and narrower ones); the count. */

@@ -58,12 +58,12 @@ void registry_destroy(struct registry *registry)
 static bool same_site(const struct map_entry *entry, const void *key)
 {
     const struct registry_entry *site = CONTAINER_OF(entry, struct registry_entry, entry);
-    return bytes_equal(bytes_of(site->name, site->name_len), *(const struct bytes *)key);
+    return bytes_equal_nocase(bytes_of(site->name, site->name_len), *(const struct bytes *)key);
 }
 
 static struct registry_entry *find(const struct registry *registry, struct bytes site)
 {
-    struct map_entry *entry = map_find(&registry->map, bytes_hash(site), same_site, &site);
+    struct map_entry *entry = map_find(&registry->map, bytes_hash_nocase(site), same_site, &site);
     return entry == NULL ? NULL : CONTAINER_OF(entry, struct registry_entry, entry);
 }
 
@@ -96,7 +96,7 @@ static struct registry_entry *create(struct registry *registry, struct bytes sit
     *entry =
         (struct registry_entry){.owner = least_loaded(registry), .name_len = (uint32_t)site.len};
     memcpy(entry->name, site.data, site.len);
-    if (!map_insert(&registry->map, bytes_hash(site), &entry->entry)) {
+    if (!map_insert(&registry->map, bytes_hash_nocase(site), &entry->entry)) {
         free(entry);
         return NULL;
     }

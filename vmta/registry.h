@@ -18,7 +18,7 @@ struct registry;
 struct registry *registry_create(uint32_t workers, uint32_t keeper, size_t sites_max);
 void registry_destroy(struct registry *registry); /* NULL is accepted */
 
-/* One recipient goes to this site ("domain/vmta"): its owner. */
+/* One recipient goes to this site ("domain/vmta", in any case): its owner. */
 uint32_t registry_arrive(struct registry *registry, struct bytes site);
 
 /* The owner has none left of `arrived` recipients that came since it last asked. True: the entry

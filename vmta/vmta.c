@@ -53,6 +53,18 @@ bool vmta_has_family(const struct vmta *vmta, enum address_family family)
     return false;
 }
 
+bool vmta_has_source(const struct vmta *vmta, const struct address *address)
+{
+    for (uint32_t i = 0; i < vmta->source_count; i++) {
+        const struct address *own = &vmta->sources[i].address;
+        if (own->family == address->family &&
+            (own->family == ADDRESS_NONE || address_equal_ip(own, address))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct vmta_source *vmta_pick_source(struct vmta *vmta, enum address_family family, uint64_t now_ms,
                                      uint64_t *again_ms)
 {

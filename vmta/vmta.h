@@ -40,6 +40,9 @@ bool vmta_add_source(struct vmta *vmta, const struct address *address, struct by
 /* Has it an address of this family at all? (A source without address has both.) */
 bool vmta_has_family(const struct vmta *vmta, enum address_family family);
 
+/* Is this address among them? Family ADDRESS_NONE asks for the source without address. */
+bool vmta_has_source(const struct vmta *vmta, const struct address *address);
+
 /* The next usable source of the family, round robin; NULL when none is, and then *again_ms is
  * when the first comes back (UINT64_MAX: there is none of this family). */
 struct vmta_source *vmta_pick_source(struct vmta *vmta, enum address_family family, uint64_t now_ms,

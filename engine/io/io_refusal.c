@@ -5,17 +5,16 @@
 
 #include "io/io_kernel.h"
 
+/* 0, 1 or 2; 0 also where the kernel does not know the setting. */
 static int forbidden_by_sysctl(void)
 {
     FILE *file = fopen("/proc/sys/kernel/io_uring_disabled", "re");
-    int value = 0;
-    if (file != NULL) {
-        if (fscanf(file, "%d", &value) != 1) {
-            value = 0;
-        }
-        fclose(file);
+    if (file == NULL) {
+        return 0;
     }
-    return value;
+    int digit = fgetc(file);
+    fclose(file);
+    return digit >= '0' && digit <= '9' ? digit - '0' : 0;
 }
 
 void io_explain_refusal(struct error *error, int code)

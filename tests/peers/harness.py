@@ -160,6 +160,7 @@ class Engine:
         self.configuration = world.work / "posthaste.conf"
         self.socket = world.short / "control.sock"
         self.process, self.preexec, self.starts = None, preexec, 0
+        self.environment = None
         (world.work / "spool").mkdir(exist_ok=True)
         self.write()
         if start:
@@ -184,7 +185,7 @@ class Engine:
         self.starts += 1
         log = self.world.work / "engine.log"
         self.process = Process([self.binary, "-c", self.configuration, "run"], log,
-                               preexec_fn=self.preexec)
+                               preexec_fn=self.preexec, env=self.environment)
         self.world.processes.append(self.process)
 
     def start(self):

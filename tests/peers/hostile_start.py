@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 
-from harness import PORT, check, check_equal, test, wait_for
+from harness import PORT, check, check_equal, make_content, test, wait_for
 from hostile_clients import fill
 
 NOBODY = pwd.getpwnam("nobody")
@@ -84,6 +84,59 @@ def k8_often(world):
                 check_equal(engine.ask("reload").get("code", 75), 75, "refusal")
     engine.wait_records("d", 100)
     check_equal(mx.delivered, [f"u{number:03}@a.test" for number in range(100)], "delivered")
+
+
+@test("max-memory is reached: MAIL gets 452 4.3.1; with more allowed by a reload it is taken")
+def memory(world):
+    mx = world.mx()
+    engine = world.engine(globals="max-memory 64m")
+    engine.control("pause queue", "many.test/*")
+    original = f" ORCPT=rfc822;{'o' * 400}@many.test"
+    rcpts = "".join(f"RCPT TO:<{'u' * 60}{number}@many.test>{original}\r\n"
+                    for number in range(1000)).encode()
+    with world.client(seconds=60) as client:
+        client.hello()
+        for _ in range(200):
+            reply = client.command("MAIL FROM:<s@in.test>")
+            if not reply.startswith("250"):
+                break
+            client.send(rcpts)
+            check_equal({client.reply()[:3] for _ in range(1000)}, {"250"}, "replies to RCPT")
+            client.data(make_content())
+        check(reply.startswith("452 4.3.1"), reply)
+        engine.write(globals="max-memory 100g")
+        engine.control("reload")
+        client.expect("MAIL FROM:<s@in.test>", "250")
+        client.expect("RCPT TO:<user@a.test>", "250")
+        client.data(make_content())
+    wait_for(lambda: mx.messages, "delivered")
+
+
+@test("the service manager hears of start, reloads good and bad, life, and stop")
+def notices(world):
+    path = str(world.short / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(20)
+
+        def heard(*wanted):
+            for notice in wanted:
+                said = manager.recv(4096).decode()
+                while said == "WATCHDOG=1" != notice:
+                    said = manager.recv(4096).decode()
+                check_equal(said, notice, "notice")
+
+        engine = world.engine(start=False)
+        engine.environment = {**os.environ, "NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"}
+        engine.start()
+        heard("READY=1", "WATCHDOG=1", "WATCHDOG=1")
+        engine.process.signal(signal.SIGHUP)
+        heard("RELOADING=1", "READY=1")
+        engine.write(globals="nonsense")
+        engine.process.signal(signal.SIGHUP)
+        heard("RELOADING=1", "READY=1", "WATCHDOG=1")
+        engine.stop()
+        heard("STOPPING=1")
 
 
 @test("K9 a virtual MTA that leaves by reload: its queue is kept and goes on when it is back")

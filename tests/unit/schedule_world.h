@@ -201,6 +201,11 @@ void attempt_quit(struct attempt *attempt)
     world.quit_count++;
 }
 
+void attempt_reload(struct attempt *attempt)
+{
+    attempt->source = NULL;
+}
+
 void attempt_abort(struct attempt *attempt)
 {
     attempt->state = ATTEMPT_CLOSING;
@@ -216,6 +221,7 @@ static struct scheduler *make_scheduler(uint32_t worker)
         .config = world.config,
         .worker = worker,
         .workers = WORKERS,
+        .host_name = "host.example",
         .others = world.schedulers,
     });
     world.outcomes[worker] = outcomes_create(

@@ -46,3 +46,14 @@ TEST(the_number_of_patterns_is_bounded_and_the_same_one_counts_once)
     CHECK(!pauses_add(&pauses, "one-more/*"));
     pauses_deinit(&pauses);
 }
+
+TEST(names_match_without_case)
+{
+    struct pauses pauses;
+    pauses_init(&pauses);
+    CHECK(pauses_add(&pauses, "Example.COM/Mta*"));
+    CHECK(pauses_hold(&pauses, "example.com/mta1"));
+    CHECK(pauses_covers("*/MTA1", "example.com/mta1"));
+    CHECK_INT(pauses_remove(&pauses, "example.com/*"), 1);
+    pauses_deinit(&pauses);
+}

@@ -38,3 +38,12 @@ TEST(a_full_table_still_names_a_worker)
     CHECK(registry_leave(registry, BYTES("b.test/mta1"), 1));
     registry_destroy(registry);
 }
+
+TEST(a_name_in_another_case_is_the_same_site)
+{
+    struct registry *registry = registry_create(4, 0, 100);
+    uint32_t owner = registry_arrive(registry, BYTES("a.example/Mta1"));
+    CHECK_INT(registry_arrive(registry, BYTES("a.example/mta1")), owner);
+    CHECK(registry_leave(registry, BYTES("a.example/Mta1"), 2));
+    registry_destroy(registry);
+}

@@ -94,6 +94,55 @@ TEST(a_wake_of_one_limit_goes_on_when_its_site_finds_another_one_full)
     end_world();
 }
 
+#define TURNS 9
+
+/* One place, three queues that always have more: who opens, connection by connection. */
+TEST(queues_that_wait_at_a_full_limit_take_turns)
+{
+    static const char *const queues[] = {"one.example/a", "two.example/a", "three.example/a"};
+    begin_world("<virtual-mta a>\n smtp-source-host 127.0.0.2 a.example\n max-smtp-out 1\n"
+                "</virtual-mta>\n<domain *>\n max-smtp-out 1\n</domain>\n");
+    for (int round = 0; round < TURNS; round++) {
+        arrive("a", "r@one.example");
+        arrive("a", "r@two.example");
+        arrive("a", "r@three.example");
+    }
+    run();
+    for (uint32_t turn = 0; turn < TURNS; turn++) {
+        CHECK_INT(world.attempts.count, turn + 1);
+        CHECK_STRING(world.attempts.made[turn]->site->name, queues[turn % 3]);
+        world.attempts.greedy = false;
+        establish(turn);
+        answer(turn, 250, "2.0.0");
+        close_attempt(turn);
+        run();
+    }
+    end_world();
+}
+
+/* Where the woken one opens, the next is woken to find out whether there is room for it, too. */
+TEST(trying_in_vain_does_not_cost_the_turn)
+{
+    begin_world("<virtual-mta a>\n smtp-source-host 127.0.0.2 a.example\n max-smtp-out 1\n"
+                "</virtual-mta>\n");
+    arrive("a", "r@one.example");
+    arrive("a", "r@two.example");
+    arrive("a", "r@three.example");
+    arrive("a", "r@four.example");
+    run();
+    establish(0);
+    answer(0, 250, "2.0.0");
+    close_attempt(0);
+    run();
+    CHECK_STRING(world.attempts.made[1]->site->name, "two.example/a");
+    establish(1);
+    answer(1, 250, "2.0.0");
+    close_attempt(1);
+    run();
+    CHECK_STRING(world.attempts.made[2]->site->name, "three.example/a");
+    end_world();
+}
+
 TEST(a_higher_maximum_after_a_reload_opens_at_once)
 {
     begin_world("<virtual-mta a>\n smtp-source-host 127.0.0.2 a.example\n max-smtp-out 1\n"
@@ -137,5 +186,64 @@ TEST(several_connections_that_fail_in_one_round_move_the_retry_clock_once)
     CHECK(world.attempts.made[3] != NULL);
     fail_to_open(3);
     CHECK_INT(queue->retry_index, 2);
+    end_world();
+}
+
+TEST(a_queue_that_no_connection_is_strict_enough_for_gets_the_place_of_one)
+{
+    begin_world(VMTAS "<domain *>\n max-smtp-out 1\n</domain>\n");
+    arrive("a", "r@one.example");
+    run();
+    establish(0);
+    arrive_at(0, "a", "r@one.example", TLS_NEED_REQUIRE);
+    arrive("a", "r@one.example");
+    run();
+    CHECK_INT(open_count(), 1);
+    CHECK(world.attempts.made[0]->next != NULL); /* what it carries is not touched */
+    answer(0, 250, "2.0.0");
+    CHECK(world.attempts.made[0]->next == NULL);
+    CHECK(world.attempts.made[0]->used_up);
+    close_attempt(0);
+    run();
+    CHECK_INT(open_count(), 1);
+    CHECK_INT(world.attempts.made[1]->tls_level, TLS_NEED_REQUIRE);
+    establish(1);
+    CHECK(world.attempts.made[1]->next != NULL);
+    answer(1, 250, "2.0.0"); /* it suits both */
+    CHECK(world.attempts.made[1]->next != NULL);
+    CHECK(!world.attempts.made[1]->used_up);
+    end_world();
+}
+
+TEST(a_virtual_mta_without_a_name_says_the_host_s)
+{
+    begin_world("<virtual-mta a>\n smtp-source-host 127.0.0.2\n</virtual-mta>\n");
+    struct message *message = arrive("a", "r@one.example");
+    CHECK_STRING(site_of(message)->lane->vmta.sources[0].helo_name, "host.example");
+    end_world();
+}
+
+TEST(queues_are_found_without_case)
+{
+    begin_world(VMTAS);
+    struct message *message = arrive("a", "r@one.example");
+    CHECK_INT(schedule_pause(world.schedulers[0], "ONE.Example/A"), 1);
+    CHECK(message->rcpts[0].queue->paused);
+    end_world();
+}
+
+TEST(expired_mail_is_not_taken_and_a_4xx_after_its_time_is_its_bounce)
+{
+    begin_world(VMTAS "<domain *>\n max-smtp-out 1\n bounce-after 1h\n</domain>\n");
+    arrive("a", "r@one.example");
+    run();
+    establish(0);
+    struct message *old = arrive("a", "r@one.example");
+    old->accepted_ms = (int64_t)world.io.now_ms - 3600000;
+    world.attempts.made[0]->next->message = NULL;
+    rcpt_message(world.attempts.made[0]->next->rcpts[0])->accepted_ms = old->accepted_ms;
+    answer(0, 450, "4.2.1");
+    CHECK(world.attempts.made[0]->next == NULL);
+    CHECK_STRING(world.events, "bb"); /* the one on the wire, the one that waited */
     end_world();
 }

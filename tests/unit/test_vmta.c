@@ -63,3 +63,16 @@ TEST(a_family_it_has_no_address_of_is_never_picked)
     CHECK(again_ms == UINT64_MAX);
     vmta_deinit(&vmta);
 }
+
+TEST(an_address_is_its_own_whatever_the_port)
+{
+    struct vmta vmta = two_addresses();
+    struct address address;
+    CHECK(address_parse(BYTES("127.0.1.2"), &address));
+    address.port = 25;
+    CHECK(vmta_has_source(&vmta, &address));
+    CHECK(address_parse(BYTES("127.0.1.3"), &address));
+    CHECK(!vmta_has_source(&vmta, &address));
+    CHECK(!vmta_has_source(&vmta, &(struct address){.family = ADDRESS_NONE}));
+    vmta_deinit(&vmta);
+}
