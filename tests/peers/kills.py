@@ -21,7 +21,6 @@ WORKERS = (1, 4, 2, 3, 1, 4)  # before each kill, and after the last
 WINDOW_US = 20_000  # a reply must be in the journal so soon after it came
 INJECTORS = 12
 messages = 12_000
-seconds_between = 1.5
 
 
 class Stalls:
@@ -140,14 +139,15 @@ def check_duplicates(lines, kills, stalls):
 
 
 def run_campaign(world, engine, injector):
-    """Kills and restarts while mail comes in and goes out; when it was killed."""
+    """Kills and restarts while mail comes in and goes out, an equal share of it before each; when
+    it was killed."""
     kills = []
-    for workers in WORKERS[1:]:
-        check(injector.thread.is_alive(), "all was injected before the last kill")
-        end = time.monotonic() + seconds_between
-        while time.monotonic() < end:
-            time.sleep(0.05)
+    for life, workers in enumerate(WORKERS[1:], 1):
+        share = messages * life // len(WORKERS)
+        wait_for(lambda: len(injector.answered) >= share,
+                 lambda: f"{len(injector.answered)} of {share} answered before kill {life}", 120)
         kills.append(kill(engine))
+        check(injector.thread.is_alive(), "all was injected before the last kill")
         engine.text = configuration(world, workers, world.address(11))
         engine.write()
         engine.start()
@@ -185,5 +185,5 @@ def kills(world):
 if __name__ == "__main__":
     if "--full" in sys.argv:
         sys.argv.remove("--full")
-        messages, seconds_between = 100_000, 8
+        messages = 100_000
     sys.exit(harness.main(__doc__.splitlines()[0]))
