@@ -1,12 +1,15 @@
 """Holds the tree to the house rules that a program can check.
 
-Layers and purity, third-party headers, banned calls, sizes, header contracts, formatting. Prints
-one line per finding and a closing count: each rule is a test.
+Layers and purity, third-party headers, banned calls, sizes, header contracts, formatting, and
+rows.py: each row of the hostile cases has a test named after it. Prints one line per finding and a
+closing count: each rule is a test. With --rows: the rows and their tests, nothing else.
 """
 import os
 import re
 import subprocess
 import sys
+
+import rows
 
 LINES_MAX = 800        # of a file
 COLUMNS_MAX = 100
@@ -199,6 +202,9 @@ def check_format(names):
 
 def main():
     names = product_files()
+    if sys.argv[1:] == ["--rows"]:
+        rows.show(names)
+        return 0
     texts = {name: open(name, encoding="utf-8").read() for name in names}
     codes = {name: strip(text) for name, text in texts.items()}
     rules = {
@@ -211,6 +217,7 @@ def main():
         "headers": (f for n in names for f in check_header(n, texts[n])),
         "headers-alone": check_compiles_alone(names),
         "format": check_format(names),
+        "rows": rows.check(names),
     }
     failed = 0
     for rule, findings in rules.items():

@@ -91,7 +91,7 @@ static void carry_behind_a_silent_reply(void)
     CHECK(was_sent("one\r\n.\r\nMAIL FROM"));
 }
 
-TEST(C41_carried_goes_back_after_30_s_and_the_first_keeps_its_time)
+TEST(c41_carried_goes_back_after_30_s_and_the_first_keeps_its_time)
 {
     carry_behind_a_silent_reply();
     pass(29000);
