@@ -44,6 +44,7 @@ total-max-smtp-in 15000
     max-smtp-out {connections}
     use-starttls {starttls}
     retry-after 10s
+    connection-idle-timeout 10s
 </domain>
 <acct-file {work}/acct.csv>
     records d,b,t

@@ -23,7 +23,8 @@
  *
  * "listening on ADDRESS:PORT" is printed for each listener, and a line of totals on SIGTERM,
  * SIGINT or when --messages is reached. Seconds and CPU are taken between the first and the last
- * message. One thread, one ring; memory grows only with the number of connections. */
+ * message; last_at is the monotonic clock at the last one. One thread, one ring; memory grows only
+ * with the number of connections. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
@@ -278,12 +279,13 @@ static void print_totals(void)
     double cpu_us = (double)(last_message.cpu_ns - first_message.cpu_ns) / 1e3;
     double count = (double)rules.message_count;
     printf("sink: messages=%llu recipients=%llu bytes=%llu connections=%llu handshakes=%llu "
-           "denied=%llu deferred=%llu seconds=%.3f messages_per_s=%.0f cpu_us_per_message=%.2f\n",
+           "denied=%llu deferred=%llu seconds=%.3f messages_per_s=%.0f cpu_us_per_message=%.2f "
+           "last_at=%.6f\n",
            (unsigned long long)rules.message_count, (unsigned long long)rules.rcpt_count,
            (unsigned long long)rules.byte_count, (unsigned long long)server.connection_count,
            (unsigned long long)server.handshake_count, (unsigned long long)rules.denied_count,
            (unsigned long long)rules.deferred_count, seconds, seconds > 0 ? count / seconds : 0,
-           count > 0 ? cpu_us / count : 0);
+           count > 0 ? cpu_us / count : 0, (double)last_message.wall_ns / 1e9);
     fflush(stdout);
 }
 
