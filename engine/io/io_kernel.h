@@ -56,7 +56,7 @@ enum io_kind {
 enum io_state {
     IO_HOME,
     IO_FLYING,  /* the kernel's, or in the submission queue */
-    IO_PARKED,  /* the submission queue had no room even after a flush: io->parked */
+    IO_PARKED,  /* in io->parked: a send before the turn's end, or no room in the queue */
     IO_STARVED, /* a receive for which the ring had no buffer: io->starved */
     IO_READY,   /* its result is known without the kernel: io->ready */
 };

@@ -187,18 +187,35 @@ static void fill(struct ring *ring, struct io_op *op, struct io_uring_sqe *entry
     entry->user_data = (uintptr_t)op;
 }
 
-void ring_submit(struct io *io, struct io_op *op)
+static void park(struct io *io, struct io_op *op)
+{
+    op->state = IO_PARKED;
+    list_push_back(&io->parked, &op->node);
+}
+
+static void queue_op(struct io *io, struct io_op *op)
 {
     struct ring *ring = ring_of(io);
     struct io_uring_sqe *entry = take_entry(ring);
     if (entry == NULL) {
-        op->state = IO_PARKED;
-        list_push_back(&io->parked, &op->node);
+        park(io, op);
         return;
     }
     fill(ring, op, entry);
     op->state = IO_FLYING;
     io->flying_count++;
+}
+
+/* Sends are queued last: the kernel works through the queue in order and carries a send all the
+ * way to its peer, while a write or a sync only has to be handed to a thread, and somebody waits
+ * for that thread's disk. */
+void ring_submit(struct io *io, struct io_op *op)
+{
+    if (op->kind == IO_KIND_SEND) {
+        park(io, op);
+    } else {
+        queue_op(io, op);
+    }
 }
 
 bool ring_cancel(struct io *io, struct io_op *op)
@@ -224,7 +241,7 @@ void ring_submit_parked(struct io *io)
     list_init(&parked);
     list_splice_back(&parked, &io->parked);
     while ((node = list_pop_front(&parked)) != NULL) {
-        ring_submit(io, CONTAINER_OF(node, struct io_op, node));
+        queue_op(io, CONTAINER_OF(node, struct io_op, node));
     }
 }
 
