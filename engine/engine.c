@@ -413,6 +413,49 @@ static void on_reload(struct letter *letter)
                  MAILBOX_URGENT, letter);
 }
 
+static bool same_name_servers(const struct global_settings *a, const struct global_settings *b)
+{
+    bool same = a->name_servers.count == b->name_servers.count;
+    for (size_t i = 0; same && i < a->name_servers.count; i++) {
+        same = address_equal_ip(&a->name_servers.items[i], &b->name_servers.items[i]) &&
+               a->name_servers.items[i].port == b->name_servers.items[i].port;
+    }
+    return same;
+}
+
+/* What is read once, when the engine starts. */
+static void warn_needs_restart(const struct config *old_config, const struct config *config)
+{
+    const struct global_settings *was = config_global(old_config), *is = config_global(config);
+    size_t was_count, is_count;
+    const struct config_spool *was_spools = config_spools(old_config, &was_count);
+    const struct config_spool *is_spools = config_spools(config, &is_count);
+    bool same_spools = was_count == is_count;
+    for (size_t i = 0; same_spools && i < is_count; i++) {
+        same_spools = bytes_equal(was_spools[i].directory, is_spools[i].directory);
+    }
+    const struct {
+        const char *directive;
+        bool changed;
+    } settings[] = {
+        {"workers", was->workers != is->workers},
+        {"control-socket", !bytes_equal(was->control_socket, is->control_socket)},
+        {"name-server", !same_name_servers(was, is)},
+        {"<spool>", !same_spools},
+        {"spool-max-size", was->spool_max_bytes != is->spool_max_bytes},
+        {"spool-sync", was->spool_sync != is->spool_sync},
+        {"journal-sync", was->journal_sync_ms != is->journal_sync_ms},
+        {"total-max-smtp-in", was->total_max_smtp_in != is->total_max_smtp_in},
+        {"allow-no-source-address", was->allow_no_source_address != is->allow_no_source_address},
+    };
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+        if (settings[i].changed) {
+            LOG_WARNING("reload: %s is different now: that takes effect at the next start",
+                        settings[i].directive);
+        }
+    }
+}
+
 int engine_reload(struct engine *engine, struct error *error)
 {
     if (engine->options.load == NULL || engine->state != ENGINE_RUNNING || engine->orders_out > 0) {
@@ -429,6 +472,7 @@ int engine_reload(struct engine *engine, struct error *error)
         tell_reloading(engine, false);
         return -1;
     }
+    warn_needs_restart(engine->config, config);
     engine->old_config = engine->config;
     engine->config = config;
     set_total_limits(engine, raise_descriptor_limit());

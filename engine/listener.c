@@ -127,6 +127,17 @@ void listener_address(const struct listener *listener, struct address *out)
     *out = listener->address;
 }
 
+void listener_rename(struct listener *listener, const char *source_name, const char *host_name)
+{
+    struct session_door *door = session_door_open(source_name, host_name);
+    if (door == NULL) {
+        LOG_ERROR("out of memory: a listener keeps its source and host name");
+        return;
+    }
+    session_door_close(listener->door);
+    listener->door = door;
+}
+
 void listener_close(struct listener *listener, void (*closed)(void *owner), void *owner)
 {
     listener->closed = closed;

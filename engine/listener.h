@@ -31,6 +31,10 @@ struct listener *listener_open(const struct listener_options *options, struct er
 /* Where it listens, with the real port. */
 void listener_address(const struct listener *listener, struct address *out);
 
+/* Who is accepted from now on comes by this source and is greeted with this name (as in
+ * listener_options). Without memory the old ones stay, logged. */
+void listener_rename(struct listener *listener, const char *source_name, const char *host_name);
+
 /* Stops accepting and frees the listener; sessions stay. `closed` (may be NULL) is the last call,
  * never inside this one; `owner` is handed to it. */
 void listener_close(struct listener *listener, void (*closed)(void *owner), void *owner);

@@ -9,7 +9,7 @@
 #include "engine.h"
 #include "io/io.h"
 #include "io/mailbox.h"
-#include "listener.h"
+#include "listening.h"
 #include "net/dns.h"
 #include "net/tls.h"
 #include "outcome.h"
@@ -195,79 +195,9 @@ int worker_prepare(struct worker *worker, struct error *error)
     return 0;
 }
 
-static const char *text_or_null(struct bytes text)
-{
-    return text.len == 0 ? NULL : text.data;
-}
-
-static int open_listener(struct worker *worker, const struct address *address,
-                         const struct config_listener *from, struct error *error)
-{
-    if (worker->listener_count == WORKER_LISTENERS_MAX) {
-        return error_set(error, 78, "more than %d listening addresses", WORKER_LISTENERS_MAX);
-    }
-    const char *source = text_or_null(from->settings.source);
-    const char *host_name = text_or_null(from->settings.host_name);
-    struct listener *listener =
-        listener_open(&(struct listener_options){.io = worker->io,
-                                                 .sessions = worker->sessions,
-                                                 .address = *address,
-                                                 .host_name = host_name,
-                                                 .source_name = source},
-                      error);
-    if (listener == NULL) {
-        return -1;
-    }
-    worker->listeners[worker->listener_count++] = listener;
-    return 0;
-}
-
-/* A range of listening addresses: one that holds everything is the wildcard address, of IPv4 and,
- * where there is IPv6, of that; any other stands for this host's addresses in it. */
-static int open_range(struct worker *worker, const struct config_listener *from,
-                      struct error *error)
-{
-    const struct address_range *range = &from->range;
-    if (range->prefix == 0) {
-        struct address any = {.family = ADDRESS_IPV4, .port = from->port};
-        if (open_listener(worker, &any, from, error) < 0) {
-            return -1;
-        }
-        any.family = ADDRESS_IPV6;
-        struct error ignored;
-        if (open_listener(worker, &any, from, &ignored) < 0) {
-            LOG_INFO("no IPv6 on this host: %s", ignored.text);
-        }
-        return 0;
-    }
-    uint8_t whole = range->base.family == ADDRESS_IPV4 ? 32 : 128;
-    if (range->prefix == whole) {
-        struct address address = range->base;
-        address.port = from->port;
-        return open_listener(worker, &address, from, error);
-    }
-    struct address local[WORKER_LISTENERS_MAX];
-    size_t count = io_local_addresses(worker->io, local, WORKER_LISTENERS_MAX);
-    for (size_t i = 0; i < count; i++) {
-        local[i].port = from->port;
-        if (address_range_holds(range, &local[i]) &&
-            open_listener(worker, &local[i], from, error) < 0) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
 int worker_start(struct worker *worker, struct error *error)
 {
-    size_t count;
-    const struct config_listener *listeners = config_listeners(worker->config, &count);
-    for (size_t i = 0; i < count; i++) {
-        if (open_range(worker, &listeners[i], error) < 0) {
-            return -1;
-        }
-    }
-    return 0;
+    return listening_open(&worker->listening, worker->io, worker->sessions, worker->config, error);
 }
 
 static void on_listener_closed(void *owner)
@@ -283,11 +213,8 @@ void worker_unstart(struct worker *worker)
     if (worker->sessions == NULL) {
         return;
     }
-    uint32_t open_count = worker->listener_count;
-    for (uint32_t i = 0; i < worker->listener_count; i++) {
-        listener_close(worker->listeners[i], on_listener_closed, &open_count);
-    }
-    worker->listener_count = 0;
+    uint32_t open_count = worker->listening.count;
+    listening_close(&worker->listening, on_listener_closed, &open_count);
     sessions_stop(worker->sessions, on_sessions_stopped);
     while (open_count > 0 || !worker->sessions_stopped) {
         int result = io_run(worker->io, UINT64_MAX);
@@ -323,21 +250,13 @@ static void on_sessions_drained(void *owner)
     ((struct worker *)owner)->sessions_drained = true;
 }
 
-static void close_listeners(struct worker *worker)
-{
-    for (uint32_t i = 0; i < worker->listener_count; i++) {
-        listener_close(worker->listeners[i], NULL, NULL);
-    }
-    worker->listener_count = 0;
-}
-
 void worker_drain(struct worker *worker)
 {
     if (worker->draining) {
         return;
     }
     worker->draining = true;
-    close_listeners(worker);
+    listening_close(&worker->listening, NULL, NULL);
     sessions_drain(worker->sessions, on_sessions_drained);
     schedule_drain(worker->scheduler);
 }
@@ -355,7 +274,7 @@ static void on_sessions_stopped(void *owner)
 void worker_abort(struct worker *worker)
 {
     worker->aborted = true;
-    close_listeners(worker);
+    listening_close(&worker->listening, NULL, NULL);
     sessions_stop(worker->sessions, on_sessions_stopped);
     schedule_abort(worker->scheduler);
 }
@@ -370,6 +289,7 @@ void worker_reload(struct worker *worker, const struct config *config)
     worker->config = config;
     note_host_name(worker);
     sessions_reload(worker->sessions);
+    listening_reload(&worker->listening, config);
     schedule_reload(worker->scheduler, config);
 }
 

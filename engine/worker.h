@@ -10,12 +10,12 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "listening.h"
 
 struct config;
 struct dns;
 struct engine;
 struct io;
-struct listener;
 struct outcomes;
 struct attempts;
 struct resolver;
@@ -23,8 +23,7 @@ struct scheduler;
 struct sessions;
 struct tls_worker;
 
-#define WORKER_LETTERS_MAX   512 /* delivered in one turn */
-#define WORKER_LISTENERS_MAX 256
+#define WORKER_LETTERS_MAX 512 /* delivered in one turn */
 
 struct worker {
     struct engine *engine;
@@ -39,8 +38,7 @@ struct worker {
     struct outcomes *outcomes;
     struct attempts *attempts;
     struct sessions *sessions;
-    struct listener *listeners[WORKER_LISTENERS_MAX];
-    uint32_t listener_count;
+    struct listening listening;
     bool draining, sessions_drained, aborted, sessions_stopped;
     uint64_t turns;
 };

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 
-from harness import PORT, check, check_equal, make_content, test, wait_for
+from harness import PORT, Client, check, check_equal, make_content, test, wait_for
 from hostile_clients import fill
 
 NOBODY = pwd.getpwnam("nobody")
@@ -28,6 +28,11 @@ def as_nobody():
     os.setgroups([])
     os.setgid(NOBODY.pw_gid)
     os.setuid(NOBODY.pw_uid)
+
+
+def can_connect(address):
+    with socket.socket() as tried:
+        return tried.connect_ex(address) == 0
 
 
 # ---- reload ---------------------------------------------------------------------------------
@@ -221,6 +226,40 @@ def k10_reload(world):
         engine.ask("reload")
         world.send()
     wait_for(lambda: mx.messages, "mail goes on")
+
+
+@test("K10 a reload opens new listeners, closes those that went, renames those that stay")
+def k10_listeners(world):
+    mx = world.mx()
+    engine = world.engine(workers=2)
+    second, third = (world.address(2), PORT), (world.address(3), PORT)
+
+    def reload(globals):
+        count = engine.process.text().count("configuration reloaded")
+        engine.write(globals=globals)
+        engine.control("reload")
+        wait_for(lambda: engine.process.text().count("configuration reloaded") > count, "reloaded")
+
+    reload(f"smtp-listener {second[0]}:{PORT}\nsmtp-listener {third[0]}:{PORT}")
+    with Client(second) as stays, Client(third):
+        stays.hello()
+        reload(f"<smtp-listener {second[0]}:{PORT}>\nhost-name renamed.test\n</smtp-listener>")
+        stays.message(["a@a.test"])  # the session goes on
+    wait_for(lambda: not can_connect(third), "the third is closed")
+    with Client(second, read_greeting=False) as renamed:
+        check("renamed.test" in renamed.reply(), "greeting of the listener with a new name")
+    world.send()
+    wait_for(lambda: len(mx.messages) == 2, "mail by a listener that stayed as it was")
+
+
+@test("a reload says which changes wait for the next start")
+def reload_needs_restart(world):
+    engine = world.engine()
+    engine.write(globals="spool-sync no")
+    engine.control("reload")
+    wait_for(lambda: "spool-sync is different now: that takes effect at the next start"
+             in engine.process.text(), "said for spool-sync")
+    check("workers is different" not in engine.process.text(), "said of what has not changed")
 
 
 @test("K11 a spool that cannot be written: the start fails, 73 or 75, and says so")
