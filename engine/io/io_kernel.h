@@ -129,8 +129,9 @@ void ring_submit_parked(struct io *io);
 /* True: nothing waits in user space that a sleep would hold up. */
 bool ring_may_sleep(const struct io *io);
 
-/* One system call: hands over all that is queued; `sleep`: waits until something completes, at
- * most `limit` (NULL: for ever). 0, or -errno if the ring failed. */
+/* One system call, and more only if the kernel left deferred work over: hands over all that is
+ * queued; `sleep`: waits until something completes, at most `limit` (NULL: for ever). 0, or -errno
+ * if the ring failed. */
 int ring_enter(struct io *io, bool sleep, const struct timespec *limit);
 
 /* Calls io_complete for every completion that is there now; those caused meanwhile are for the

@@ -243,6 +243,53 @@ TEST(a_turn_is_one_system_call_and_allocates_nothing)
     }
 }
 
+#define CALLERS 200
+
+static int heard;
+
+static void on_heard(struct io_op *op, int result)
+{
+    heard += result == 1;
+}
+
+/* All that has come since the last turn is done in the next. */
+static void hear_all_at_once(struct contract *contract)
+{
+    static struct io_op ops[CALLERS];
+    int fds[CALLERS][2];
+    for (int i = 0; i < CALLERS; i++) {
+        WANT_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, fds[i]), 0);
+        io_op_init(&ops[i], on_heard);
+        io_recv(contract->io, &ops[i], fds[i][0]);
+    }
+    WANT_INT(io_run(contract->io, 0), 0);
+    for (int i = 0; i < CALLERS; i++) {
+        WANT_INT(write(fds[i][1], "x", 1), 1);
+    }
+    WANT_INT(heard, 0);
+    WANT_INT(io_run(contract->io, 0), 0);
+    WANT_INT(heard, CALLERS);
+    RUN_UNTIL(heard == CALLERS);
+    for (int i = 0; i < CALLERS; i++) {
+        close(fds[i][0]);
+        close(fds[i][1]);
+    }
+}
+
+TEST(hundreds_who_speak_at_once_are_heard_in_one_turn)
+{
+    struct error error;
+    struct io_options options = roomy;
+    options.recv_buffer_count = 256;
+    struct contract contract = {.io = io_create(&options, &error)};
+    CHECK(contract.io != NULL);
+    if (contract.io != NULL) {
+        hear_all_at_once(&contract);
+        CHECK_INT(contract.failures, 0);
+        io_destroy(contract.io);
+    }
+}
+
 static void *wake_often(void *argument)
 {
     for (int i = 0; i < 10000; i++) {
