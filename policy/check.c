@@ -228,6 +228,16 @@ static void check_spools(struct loader *loader)
                              spools[k].origin.line);
             }
         }
+        if (i > 0) {
+            report_warning(loader->report, &place,
+                           "a second <spool> is not yet in effect: only %.*s is used, what lies "
+                           "in %.*s is not delivered",
+                           BYTES_FMT(spools[0].directory), BYTES_FMT(spools[i].directory));
+        } else if (spools[i].settings.deliver_only) {
+            report_warning(loader->report, &place,
+                           "'deliver-only' is not yet in effect: new mail goes to %.*s",
+                           BYTES_FMT(spools[i].directory));
+        }
     }
 }
 
