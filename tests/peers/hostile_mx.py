@@ -1,7 +1,7 @@
 """Rows C: what a receiving host may do to our client, over real sockets.
 
-The long time-outs (C16, C36, C41) are the simulator's; C27 to C30 and C38 belong to features of
-their own."""
+The long time-outs (C16, C36, C41) are in tests/sim/test_sim_rows.c; C27 to C30 and C38 belong to
+features of their own."""
 import re
 import ssl
 import time

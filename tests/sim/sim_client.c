@@ -245,6 +245,9 @@ static void say_mail(struct sim_client *client)
     char token[SIM_CLIENT_TOKEN_MAX];
     sim_offer_token(client->current, client->current->tries - 1, token);
     snprintf(sender, sizeof(sender), "%s@%s", token, client->current->domain);
+    if (client->current->null_sender) {
+        sender[0] = '\0';
+    }
     say(client, MAIL, 0, "MAIL FROM:<", sender, ">\r\n");
 }
 
@@ -361,10 +364,19 @@ static void on_patience(struct sim_event *event)
 
 /* ---- replies ---------------------------------------------------------------------------- */
 
+static void keep_refusal(struct sim_client *client)
+{
+    if (client->current != NULL) {
+        snprintf(current_offer(client)->refusal, sizeof(current_offer(client)->refusal), "%.127s",
+                 client->line);
+    }
+}
+
 static void transaction_failed(struct sim_client *client, uint16_t code)
 {
     if (client->worst == 0) {
         client->worst = code;
+        keep_refusal(client);
     }
 }
 
@@ -404,6 +416,7 @@ static void on_body_reply(struct sim_client *client, uint16_t code)
         decide(client, SIM_ACCEPTED, false);
     } else {
         client->worst = code;
+        keep_refusal(client);
         undecided(client);
     }
     go_on(client, MAIL, 0);

@@ -31,6 +31,7 @@ struct sim_offer {
     enum sim_fate fate; /* SIM_REFUSED: also when the end was never sent */
     uint32_t accepted;  /* bit per recipient: RCPT was answered 250 */
     bool end_sent;      /* the whole message was */
+    char refusal[128];  /* the first line that spoiled it, cut; "": none did */
     uint64_t decided_us;
 };
 
@@ -38,6 +39,7 @@ struct sim_injection {
     struct list_node node;            /* in its client's list */
     char token[SIM_CLIENT_TOKEN_MAX]; /* of the message; of a try: sim_offer_token */
     char domain[SIM_CLIENT_TEXT_MAX]; /* of the sender */
+    bool null_sender;                 /* MAIL FROM:<>, whatever the domain */
     uint32_t rcpt_count;
     char rcpts[SIM_CLIENT_RCPTS_MAX][SIM_CLIENT_TEXT_MAX];
     uint8_t *text; /* header and body, CRLF lines, unstuffed */

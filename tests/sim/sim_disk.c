@@ -165,6 +165,11 @@ static void change_apply(struct sim_change *change)
     change_free(change);
 }
 
+static bool lies_on_full(const struct sim_disk *disk, const char *path)
+{
+    return disk->full_directory != NULL && is_in(path, disk->full_directory);
+}
+
 int disk_create(struct sim_disk *disk, const char *path, bool directory, struct sim_inode **out)
 {
     char clean[SIM_DISK_PATH_MAX];
@@ -175,6 +180,7 @@ int disk_create(struct sim_disk *disk, const char *path, bool directory, struct 
     struct sim_name *name = name_find(disk, clean, true);
     assert(name->live == NULL);
     struct sim_inode *inode = inode_create(disk, directory);
+    inode->full = lies_on_full(disk, clean);
     change_add(change_begin(disk), name, inode);
     if (out != NULL) {
         *out = inode;
@@ -356,6 +362,19 @@ void sim_disk_set_quota(struct sim *sim, uint64_t bytes_max)
 uint64_t sim_disk_used(const struct sim *sim)
 {
     return sim->disk->bytes_used;
+}
+
+void sim_disk_fill(struct sim *sim, const char *directory)
+{
+    struct sim_disk *disk = sim->disk;
+    disk->full_directory = directory;
+    for (struct list_node *n = list_first(&disk->names); n != NULL;
+         n = list_next(&disk->names, n)) {
+        struct sim_name *name = CONTAINER_OF(n, struct sim_name, node);
+        if (name->live != NULL) {
+            name->live->full = lies_on_full(disk, name->path);
+        }
+    }
 }
 
 void sim_disk_break(struct sim *sim, bool writes, bool syncs)

@@ -27,6 +27,7 @@ struct sim_inode {
     uint32_t references; /* open files, names seen, names durable, changes pending */
     uint32_t opens;
     bool is_directory, locked;
+    bool full; /* it lies on a volume without room */
     struct sim_content live, durable;
     uint32_t *versions; /* per sector: 0 = as on the platter, else grows with each write */
     uint32_t *dirty;    /* the sectors whose version is not 0 */
@@ -38,6 +39,11 @@ struct sim_inode {
 
 void sim_disk_set_quota(struct sim *sim, uint64_t bytes_max);
 uint64_t sim_disk_used(const struct sim *sim);
+
+/* The files in this directory lie on a volume of their own, and that has no room: none of them
+ * grows until told otherwise. One directory at a time; NULL: there is room again. The path must
+ * stay where it is. */
+void sim_disk_fill(struct sim *sim, const char *directory);
 
 /* From now on every write (EIO) or sync fails, until told otherwise. */
 void sim_disk_break(struct sim *sim, bool writes, bool syncs);

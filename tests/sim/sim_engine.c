@@ -165,6 +165,20 @@ bool sim_engine_sound(const struct sim_engine *self)
     return status.hold_reason == NULL;
 }
 
+uint64_t sim_engine_appended(const struct sim_engine *self)
+{
+    struct spool_status status;
+    spool_status(self->engine->spool, &status);
+    return status.appended_bytes;
+}
+
+uint64_t sim_engine_queued(const struct sim_engine *self)
+{
+    struct spool_status status;
+    spool_status(self->engine->spool, &status);
+    return status.recipients;
+}
+
 /* What the workers' threads do at their end, in the same steps. */
 static void end_workers(struct engine *engine)
 {

@@ -34,6 +34,12 @@ uint64_t sim_engine_turns_awake(const struct sim_engine *engine);
 /* What it learns now becomes durable: neither failed nor full. */
 bool sim_engine_sound(const struct sim_engine *engine);
 
+/* Bytes it has written to its log since it started, copies included. */
+uint64_t sim_engine_appended(const struct sim_engine *engine);
+
+/* Recipients in its spool that have no end yet. */
+uint64_t sim_engine_queued(const struct sim_engine *engine);
+
 /* After it has stopped: destroys it. The count of blocks that it forgot to free. */
 size_t sim_engine_destroy(struct sim_engine *engine);
 

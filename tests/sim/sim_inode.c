@@ -187,7 +187,7 @@ int inode_write(struct sim_inode *inode, const void *data, uint64_t len, uint64_
     uint64_t end = offset + len;
     if (end > inode->live.size && len > 0) {
         uint64_t growth = end - inode->live.size;
-        if (growth > disk_space_free(disk)) {
+        if (inode->full || growth > disk_space_free(disk)) {
             return -ENOSPC;
         }
         disk->bytes_used += growth;
@@ -214,7 +214,7 @@ int inode_truncate(struct sim_inode *inode, uint64_t size)
         return -EFBIG;
     }
     uint64_t old = inode->live.size;
-    if (size > old && size - old > disk_space_free(disk)) {
+    if (size > old && (inode->full || size - old > disk_space_free(disk))) {
         return -ENOSPC;
     }
     disk->bytes_used = disk->bytes_used - old + size;

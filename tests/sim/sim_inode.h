@@ -26,6 +26,7 @@ struct sim_disk {
     uint64_t bytes_max, bytes_used, next_number;
     uint64_t read_us, write_us, sync_us; /* typical, drawn once */
     bool writes_broken, syncs_broken;
+    const char *full_directory; /* NULL: none */
     bool names_in_order; /* a journalling file system: what survives is a prefix of the changes */
 };
 

@@ -248,6 +248,9 @@ void mx_records_quit(struct mx_session *session)
     struct sim_farm *farm = session->farm;
     for (struct list_node *n = farm->records.head.prev; n != &farm->records.head; n = n->prev) {
         struct sim_mx_record *record = CONTAINER_OF(n, struct sim_mx_record, node);
+        if (record->began_us < session->opened_us) {
+            break; /* all that stand before it are of other sessions */
+        }
         record->quit = record->quit || record->session == session->id;
     }
 }

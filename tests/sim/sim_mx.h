@@ -36,6 +36,8 @@ struct sim_mx_manners {
     uint32_t extensions; /* enum sim_mx_extension bits */
     uint32_t rcpt_max;   /* per transaction, then 452 4.5.3 */
     uint64_t size_max;   /* bytes, with SIM_MX_SIZE */
+    uint64_t final_us;   /* the reply to the end of a message takes so long; 0: as drawn */
+    bool wordy;          /* a recipient that is put off is told why at length */
     bool no_ehlo;        /* EHLO is answered 502 */
 };
 

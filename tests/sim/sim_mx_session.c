@@ -193,6 +193,9 @@ static uint64_t reply_delay_us(struct mx_session *session)
     if (session->is_final && sim_chance(sim, manners->late_final)) {
         us = sim_spread(sim, SIM_SECOND, LATE_FINAL_MAX);
     }
+    if (session->is_final && manners->final_us > 0) {
+        us = manners->final_us;
+    }
     session->drip_us =
         sim_chance(sim, manners->drip) ? sim_spread(sim, DRIP_US_MIN, DRIP_US_MAX) : 0;
     return us;
@@ -434,6 +437,7 @@ struct sim_peer *mx_session_open(struct sim_mx *mx)
     session->farm = mx->farm;
     session->mx = mx;
     session->id = ++mx->farm->connections;
+    session->opened_us = sim_now_us(mx->farm->sim);
     session->peer = (struct sim_peer){.opened = on_opened, .data = on_data, .ended = on_ended};
     sim_event_init(&session->reply_due, on_reply_due);
     sim_event_init(&session->idle, on_idle);

@@ -51,7 +51,7 @@ struct mx_session {
     struct sim_mx *mx;
     struct sim_peer peer;
     struct sim_event reply_due, idle;
-    uint64_t id;
+    uint64_t id, opened_us;
     enum mx_phase phase;
     uint8_t *in;
     size_t in_len, in_capacity;

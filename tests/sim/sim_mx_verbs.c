@@ -238,6 +238,13 @@ static uint32_t accepted_count(const struct sim_mx_record *record)
     return count;
 }
 
+static const char *at_length(void)
+{
+    static char text[800];
+    memset(text, 'x', sizeof(text) - 1);
+    return text;
+}
+
 static uint16_t answer_for_rcpt(struct mx_session *session, const char *rcpt)
 {
     const struct sim_mx_manners *manners = &session->mx->manners;
@@ -251,7 +258,7 @@ static uint16_t answer_for_rcpt(struct mx_session *session, const char *rcpt)
         return mx_reply(session, 451, "4.7.1", "greylisted");
     }
     if (chance(session, manners->defer_rcpt)) {
-        return mx_reply(session, 450, "4.2.1", "mailbox busy");
+        return mx_reply(session, 450, "4.2.1", manners->wordy ? at_length() : "mailbox busy");
     }
     return mx_reply(session, 250, "2.1.5", "ok");
 }

@@ -8,8 +8,9 @@
 
 #define COLUMNS_MAX 64
 
-enum column { TYPE, ORIG, RCPT, COLUMN_COUNT };
-static const char *const column_names[COLUMN_COUNT] = {"type", "orig", "rcpt"};
+enum column { TYPE, ORIG, RCPT, STATUS, DIAG, COLUMN_COUNT };
+static const char *const column_names[COLUMN_COUNT] = {"type", "orig", "rcpt", "dsnStatus",
+                                                       "dsnDiag"};
 
 struct reader {
     const uint8_t *at, *end;
@@ -78,6 +79,10 @@ static void read_line(struct reader *reader, struct sim_record *record)
             memcpy(record->orig, field, strlen(field) + 1);
         } else if (i == reader->columns[RCPT]) {
             memcpy(record->rcpt, field, strlen(field) + 1);
+        } else if (i == reader->columns[STATUS]) {
+            memcpy(record->status, field, strlen(field) + 1);
+        } else if (i == reader->columns[DIAG]) {
+            memcpy(record->diag, field, strlen(field) + 1);
         }
     }
 }

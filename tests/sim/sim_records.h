@@ -1,6 +1,6 @@
 /* Accounting files on the simulated disk, read as a consumer would.
  *
- * Knows CSV and the columns type, orig and rcpt; nothing of who wrote them. */
+ * Knows CSV and the columns type, orig, rcpt, dsnStatus and dsnDiag; nothing of who wrote them. */
 #ifndef SIM_RECORDS_H
 #define SIM_RECORDS_H
 
@@ -11,6 +11,7 @@
 struct sim_record {
     char type[8];
     char orig[SIM_RECORD_FIELD_MAX], rcpt[SIM_RECORD_FIELD_MAX];
+    char status[SIM_RECORD_FIELD_MAX], diag[SIM_RECORD_FIELD_MAX];
 };
 
 /* Calls `record` for each line of each *.csv in the directory. The count, or -1: a file that is
