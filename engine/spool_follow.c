@@ -159,7 +159,7 @@ void follow_appended(struct spool *spool, uint64_t sequence, uint64_t place, str
     bool noted = note_own(follow, sequence, log_place_generation(place));
     assert(noted); /* one extent per segment: 24 bytes */
     follow->newest_sequence = sequence;
-    follow->event_bytes += log_record_size(event.len);
+    follow->event_bytes += log_record_cost(event.len);
     follow->event_count++;
     tail_put(follow, sequence, event);
 }
@@ -236,7 +236,7 @@ static bool give(struct spool_follower *follower, uint64_t sequence, struct byte
         return false;
     }
     follower->last_sequence = sequence;
-    follower->given_bytes += log_record_size(event.len);
+    follower->given_bytes += log_record_cost(event.len);
     follower->given_count++;
     return true;
 }
@@ -477,7 +477,7 @@ void spool_follow(struct spool *spool, struct spool_follower *follower, uint64_t
     follower->last_sequence = follower->durable_sequence = from_sequence;
     follower->tail_position = 0;
     follower->troubles = 0;
-    follower->lag_bytes = follower->skipped = 0;
+    follower->skipped = 0;
     follower->backlog_bytes = follower->backlog_count = 0;
     follower->bytes_before = spool->follow.event_bytes;
     follower->count_before = spool->follow.event_count;
@@ -487,7 +487,9 @@ void spool_follow(struct spool *spool, struct spool_follower *follower, uint64_t
     snprintf(follower->hold_text, sizeof follower->hold_text, "'%s' is too far behind",
              follower->name);
     count_backlog(spool, follower);
+    follower->lag_bytes = follower->backlog_bytes; /* not only from the next look on */
     list_push_back(&spool->follow.followers, &follower->node);
+    spool_update_gate(spool); /* before anyone starts what has no room */
 }
 
 void spool_follow_next(struct spool_follower *follower)

@@ -153,7 +153,7 @@ void log_entries_drop(struct log *log, struct log_segment *segment)
 
 void log_segment_note_event(struct log_segment *segment, const struct log_record *record)
 {
-    segment->event_bytes += log_record_size(record->len);
+    segment->event_bytes += log_record_cost(record->len);
     segment->event_count++;
     if (segment->event_first == 0 || record->sequence < segment->event_first) {
         segment->event_first = record->sequence;

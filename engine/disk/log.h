@@ -62,6 +62,13 @@ static inline uint64_t log_record_size(uint64_t len)
     return (LOG_HEAD_BYTES + len + 7) & ~UINT64_C(7);
 }
 
+/* The same with its entry in the footer, which is much beside a short record. (What the entry of a
+ * message holds beyond its head is little beside the body.) */
+static inline uint64_t log_record_cost(uint64_t len)
+{
+    return log_record_size(len) + LOG_HEAD_BYTES;
+}
+
 static inline uint32_t log_place_generation(uint64_t place)
 {
     return (uint32_t)(place >> 32);
@@ -189,7 +196,7 @@ uint32_t log_newest(const struct log *log);
 
 struct log_segment_info {
     uint64_t live_bytes;
-    uint64_t event_bytes;             /* of records with LOG_EVENT, with their heads */
+    uint64_t event_bytes;             /* of records with LOG_EVENT, as log_record_cost */
     uint64_t event_first, event_last; /* lowest and highest sequence among them; 0: none */
     uint32_t used_bytes;              /* of records */
     uint32_t event_count;
