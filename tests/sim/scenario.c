@@ -12,7 +12,8 @@
 #include "sim_memory.h"
 
 #define TROUBLE_HOURS_MAX 8
-#define PEACE_HOURS_MAX   120 /* bounce-after is at most 48 h; then the last tries */
+#define KILLS_US          (SIM_HOUR / 4) /* where kills are all the trouble */
+#define PEACE_HOURS_MAX   120            /* bounce-after is at most 48 h; then the last tries */
 #define STOP_US_MAX       (600 * SIM_SECOND)
 #define STEPS_MAX         50000000
 #define TURNS_AWAKE_MAX   200000 /* a worker that never sleeps so long spins */
@@ -187,7 +188,8 @@ void scenario_run(const struct scenario_options *options, struct scenario_result
     scenario_make(scenario);
     scenario_begin_trouble(scenario);
     scenario_start_engine(scenario);
-    pass_time(scenario, sim_spread(scenario->sim, SIM_HOUR / 4, TROUBLE_HOURS_MAX * SIM_HOUR));
+    uint64_t trouble_us = sim_spread(scenario->sim, SIM_HOUR / 4, TROUBLE_HOURS_MAX * SIM_HOUR);
+    pass_time(scenario, options->kills ? KILLS_US : trouble_us);
     if (!is_over(scenario)) {
         have_peace(scenario);
     }

@@ -143,7 +143,7 @@ static void enter_takes(struct scenario *scenario)
                 .group = vmta_of(scenario, &record->source),
                 .body_digest = record->body_digest,
                 .at_us = record->ended_us,
-                .reply_read = record->quit,
+                .reply_read = record->read,
                 .lied = record->lied,
             };
             if (was_taken(record, i)) {

@@ -9,6 +9,7 @@
 #include "sim_dns.h"
 
 #define MESSAGES_MAX 12 /* of one client */
+#define LOAD         60 /* of one, where kills are to meet mail */
 #define RCPTS_MAX    5
 #define BODY_LEN_MAX 30000
 #define START_US_MAX (600 * SIM_SECOND)
@@ -171,7 +172,7 @@ static void make_clients(struct scenario *scenario)
         scenario->clients[i] = client;
         sim_client_draw_manners(client);
         sim_client_watch(client, on_decided, scenario);
-        uint64_t messages = sim_spread(sim, 1, MESSAGES_MAX);
+        uint64_t messages = scenario->options.kills ? LOAD : sim_spread(sim, 1, MESSAGES_MAX);
         for (uint64_t j = 0; j < messages; j++) {
             make_message(scenario, client);
         }
@@ -185,7 +186,9 @@ void scenario_make(struct scenario *scenario)
     scenario->listener = address_of(LISTENER);
     sim_address_add(sim, &scenario->listener);
     scenario->listener.port = 25;
-    if (sim_chance(sim, RATED_WORLDS)) {
+    if (scenario->options.kills) {
+        *sim_odds(sim) = (struct sim_odds){0};
+    } else if (sim_chance(sim, RATED_WORLDS)) {
         scenario->rate_max = (uint32_t)sim_spread(sim, 2, 40);
         *sim_odds(sim) = (struct sim_odds){0};
     }

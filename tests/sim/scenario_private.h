@@ -40,6 +40,7 @@ struct scenario {
     struct ledger *ledger;
     struct sim_engine *engine; /* NULL: it is down */
     struct sim_engine_options engine_options;
+    uint32_t starts; /* of the engine so far */
     uint32_t vmta_count, domain_count, client_count, message_count;
     struct vmta_plan vmtas[VMTAS_MAX];
     struct domain_plan domains[DOMAINS_MAX];

@@ -12,6 +12,8 @@
 #define DOWN_US_MIN    (100 * SIM_MS)
 #define DOWN_US_MAX    (900 * SIM_SECOND)
 #define DURABLE_US     (30 * SIM_SECOND) /* an outcome is: slow disks included */
+#define WRITTEN_US     (200 * SIM_MS)    /* with prompt disks it is written by then */
+#define KILL_US_MAX    (60 * SIM_SECOND) /* from one kill to the next, where nothing else happens */
 #define WORKERS_MAX    4
 
 enum trouble {
@@ -44,9 +46,13 @@ void scenario_start_engine(struct scenario *scenario)
 {
     struct sim *sim = scenario->sim;
     struct error error = {0};
+    static const uint32_t in_turn[] = {1, 4, 2};
     uint64_t drawn = sim_between(sim, 1, WORKERS_MAX);
     scenario->engine_options.workers =
         scenario->options.workers != 0 ? scenario->options.workers : (uint32_t)drawn;
+    if (scenario->options.kills) {
+        scenario->engine_options.workers = in_turn[scenario->starts++ % 3];
+    }
     scenario->stopping = false;
     scenario->sound_us = sim_now_us(sim);
     scenario->engine = sim_engine_start(sim, &scenario->engine_options, &error);
@@ -78,6 +84,12 @@ static void crash(struct scenario *scenario, enum sim_crash kind)
     scenario->result->crashes++;
     sim_engine_crash(scenario->engine, kind);
     scenario->engine = NULL;
+    if (scenario->options.kills) { /* on a disk that does its work: what is written is kept */
+        scenario->sound_us = sim_now_us(sim);
+        scenario_engine_ended(scenario, WRITTEN_US);
+        sim_event_in(sim, &scenario->restart, DOWN_US_MIN);
+        return;
+    }
     scenario_engine_ended(scenario, DURABLE_US);
     sim_event_in(sim, &scenario->restart, sim_spread(sim, DOWN_US_MIN, DOWN_US_MAX));
 }
@@ -168,6 +180,11 @@ static void on_trouble(struct sim_event *event)
         sim_event_cancel(sim, &scenario->relief);
     }
     enum trouble trouble = (enum trouble)sim_between(sim, 0, TROUBLE_COUNT - 1);
+    if (scenario->options.kills) {
+        bring(scenario, KILL);
+        sim_event_in(sim, event, sim_spread(sim, SIM_SECOND, KILL_US_MAX));
+        return;
+    }
     sim_note(sim, names[trouble], trouble, 0);
     scenario->relief_of = trouble;
     bring(scenario, trouble);
@@ -182,6 +199,10 @@ void scenario_begin_trouble(struct scenario *scenario)
     sim_event_init(&scenario->restart, on_restart);
     sim_event_init(&scenario->relief, on_relief);
     scenario->relief_of = TROUBLE_COUNT;
+    if (scenario->options.kills) {
+        sim_event_in(sim, &scenario->trouble, sim_spread(sim, SIM_SECOND, KILL_US_MAX));
+        return;
+    }
     sim_clock_faults_start(sim);
     if (!sim_chance(sim, 200000)) { /* some worlds have only rude hosts */
         sim_event_in(sim, &scenario->trouble, sim_spread(sim, TROUBLE_US_MIN, TROUBLE_US_MAX));

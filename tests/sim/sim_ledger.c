@@ -248,13 +248,14 @@ static bool is_open(const struct ledger *ledger, const struct offer *offer)
 static void check_takes(struct ledger *ledger, const struct rcpt *rcpt)
 {
     uint32_t known = 0; /* takes that the engine must have known of for good */
-    bool lied = false;
-    for (uint32_t i = 0; i < rcpt->take_count; i++) {
+    bool lied = false, again = false;
+    for (uint32_t i = 0; i < rcpt->take_count; i++) { /* in the order in which they came */
+        again = again || known > 0;
         known += rcpt->takes[i].reply_read && !forgotten(ledger, rcpt->takes[i].at_us);
         lied = lied || rcpt->takes[i].lied;
     }
     const char *token = rcpt->offer->token;
-    if (known > 1 && !lied) {
+    if (again && !lied) {
         wrong(ledger, "%s to %s was delivered again after the engine knew of it", token,
               rcpt->address);
     }

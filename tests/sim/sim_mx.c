@@ -243,7 +243,7 @@ void mx_record_close(struct mx_session *session)
     }
 }
 
-void mx_records_quit(struct mx_session *session)
+void mx_records_read(struct mx_session *session)
 {
     struct sim_farm *farm = session->farm;
     for (struct list_node *n = farm->records.head.prev; n != &farm->records.head; n = n->prev) {
@@ -251,6 +251,7 @@ void mx_records_quit(struct mx_session *session)
         if (record->began_us < session->opened_us) {
             break; /* all that stand before it are of other sessions */
         }
-        record->quit = record->quit || record->session == session->id;
+        record->read =
+            record->read || (record->session == session->id && record != session->record);
     }
 }

@@ -59,7 +59,7 @@ struct sim_mx_record {
     uint64_t body_len, body_digest;
     bool body_whole;     /* its end was seen */
     uint16_t final_code; /* given to the network; 0: no reply was sent */
-    bool quit;           /* the client said QUIT later: it had read our replies */
+    bool read;           /* the client went on later, to a body or QUIT: it had read our replies */
     bool in_tls, lied;   /* lied: in this session before or during it */
 };
 

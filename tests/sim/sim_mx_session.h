@@ -84,7 +84,8 @@ void mx_violation(struct mx_session *session, const char *what);
 bool mx_greylist_passed(struct mx_session *session, const char *rcpt);
 struct sim_mx_record *mx_record_open(struct mx_session *session, const char *sender);
 void mx_record_close(struct mx_session *session);
-void mx_records_quit(struct mx_session *session); /* the client has said QUIT */
+/* All replies but those of the open transaction have been read. */
+void mx_records_read(struct mx_session *session);
 
 /* ---- sim_mx_session.c ------------------------------------------------------------------- */
 

@@ -372,6 +372,7 @@ void mx_body_end(struct mx_session *session)
 {
     const struct sim_mx_manners *manners = &session->mx->manners;
     keep_message(session);
+    mx_records_read(session); /* no body is sent before the final reply to the one before */
     session->phase = MX_IDLE;
     session->body_len = 0;
     session->after = MX_GO_ON;
@@ -411,7 +412,7 @@ static void answer_quit(struct mx_session *session, char *arguments)
 {
     (void)arguments;
     session->sync_point = true;
-    mx_records_quit(session);
+    mx_records_read(session);
     mx_reply(session, 221, "2.0.0", "bye");
     after_reply(session, MX_HANG_UP);
 }

@@ -95,6 +95,15 @@ TEST(a_duplicate_after_a_reply_that_was_read_is_found)
     expect(ledger, "delivered again");
 }
 
+TEST(a_duplicate_after_a_reply_that_was_read_is_found_though_its_own_is_lost)
+{
+    struct ledger *ledger = accepted();
+    took(ledger, 10, true);
+    took(ledger, 20, false);
+    ledger_outcome(ledger, "m", RCPT, 'd');
+    expect(ledger, "delivered again");
+}
+
 TEST(a_duplicate_after_a_lost_reply_or_a_crash_is_allowed)
 {
     struct ledger *ledger = accepted();

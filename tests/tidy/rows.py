@@ -18,7 +18,7 @@ def numbered(letter, *spans):
 IN_SCOPE = [
     *numbered("S", (1, 19), (23, 33), (40, 40), (42, 45)),
     *numbered("C", (1, 26), (31, 37), (39, 43)),
-    *numbered("T", (1, 1), (3, 3)),
+    *numbered("T", (1, 3)),
     *numbered("K", (1, 3), (6, 13)),
     *numbered("behaviour ", (1, 15), (20, 28)),
 ]
@@ -27,7 +27,6 @@ IN_SCOPE = [
 LATER = [
     *numbered("S", (20, 22), (34, 39), (41, 41)),
     *numbered("C", (27, 30), (38, 38)),
-    *numbered("T", (2, 2)),
     *numbered("R", (1, 15)),
     *numbered("K", (4, 5)),
     *numbered("behaviour ", (16, 19), (29, 50)),
