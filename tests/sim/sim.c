@@ -246,8 +246,17 @@ static void digest_add(struct sim *sim, uint64_t value)
     sim->digest ^= sim->digest >> 29;
 }
 
+void sim_watch(struct sim *sim, void (*noted)(void *owner, const char *what), void *owner)
+{
+    sim->noted = noted;
+    sim->noted_owner = owner;
+}
+
 void sim_note(struct sim *sim, const char *what, uint64_t a, uint64_t b)
 {
+    if (sim->noted != NULL) {
+        sim->noted(sim->noted_owner, what);
+    }
     digest_add(sim, sim->now_us);
     for (const char *c = what; *c != '\0'; c++) {
         digest_add(sim, (uint8_t)*c);

@@ -110,6 +110,8 @@ uint64_t sim_steps(const struct sim *sim);
 /* Puts a fact into the digest; with tracing on, also on standard output. `what` is a literal. */
 void sim_note(struct sim *sim, const char *what, uint64_t a, uint64_t b);
 void sim_note_bytes(struct sim *sim, const char *what, const void *data, size_t len);
+/* Told of each fact as it is noted, inside the step that it happens in. NULL: nobody. */
+void sim_watch(struct sim *sim, void (*noted)(void *owner, const char *what), void *owner);
 uint64_t sim_digest(const struct sim *sim);
 void sim_trace(struct sim *sim, bool on);
 

@@ -136,7 +136,9 @@ static void on_sync(struct sim_event *event)
     struct sim_op *op = CONTAINER_OF(event, struct sim_op, event);
     struct sim_snapshot *snapshot = op->file.snapshot;
     op->file.snapshot = NULL;
-    sim_op_finish(op, inode_sync_end(inode_of(op), snapshot));
+    int result = inode_sync_end(inode_of(op), snapshot);
+    sim_note(op->io->sim, "sync bytes", op->io->index, (uint64_t)(int64_t)result);
+    sim_op_finish(op, result);
 }
 
 static void begin_sync(struct sim_op *op)

@@ -44,6 +44,8 @@ struct sim {
     uint64_t seed, now_us, steps, digest, connections_made;
     int64_t wall_offset_us;
     bool tracing;
+    void (*noted)(void *owner, const char *what);
+    void *noted_owner;
     struct list ios;
     struct io *running;  /* whose turn is under way, or NULL */
     uint64_t blocked_us; /* spent in blocking calls by the running turn */
