@@ -371,7 +371,7 @@ static int refused_with(int code)
     return 0;
 }
 
-TEST(a_refused_ring_is_explained)
+TEST(k13_a_refused_ring_is_explained)
 {
     int result = in_child(refused_with, EPERM);
     CHECK(result == 0 || result == 77);
@@ -479,7 +479,7 @@ static void accept_without_descriptors(struct contract *contract)
     WANT_INT(io_run(contract->io, 0), 0);
 }
 
-TEST(accepting_without_descriptors_pauses_and_goes_on)
+TEST(s32_accepting_without_descriptors_pauses_and_goes_on)
 {
     for (uint32_t missing = 0; missing <= IO_FEATURE_MULTISHOT; missing += IO_FEATURE_MULTISHOT) {
         struct world world;

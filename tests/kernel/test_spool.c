@@ -95,7 +95,7 @@ static void end(struct scene *scene)
     CHECK_INT(system(command), 0);
 }
 
-TEST(a_second_instance_is_refused)
+TEST(k11_a_second_instance_is_refused)
 {
     struct scene one, two;
     begin(&one, ".");
@@ -108,7 +108,7 @@ TEST(a_second_instance_is_refused)
     end(&one);
 }
 
-TEST(a_spool_in_memory_is_refused_unless_it_need_not_last)
+TEST(k11_a_spool_in_memory_is_refused_unless_it_need_not_last)
 {
     struct scene scene;
     if (access("/dev/shm", W_OK) != 0) {
@@ -123,7 +123,7 @@ TEST(a_spool_in_memory_is_refused_unless_it_need_not_last)
     end(&scene);
 }
 
-TEST(a_spool_of_another_user_is_refused)
+TEST(k11_a_spool_of_another_user_is_refused)
 {
     struct scene scene;
     if (geteuid() != 0) {
@@ -137,7 +137,7 @@ TEST(a_spool_of_another_user_is_refused)
     end(&scene);
 }
 
-TEST(a_spool_that_cannot_be_written_is_refused)
+TEST(k11_a_spool_that_cannot_be_written_is_refused)
 {
     struct scene scene;
     begin(&scene, ".");
@@ -363,7 +363,7 @@ static void follow(struct scene *scene, struct spool_follower *follower, bool ho
     spool_follow(scene->spool, follower, 0);
 }
 
-TEST(a_sink_that_holds_stops_acceptance_until_it_has_caught_up)
+TEST(t3_a_sink_that_holds_stops_acceptance_until_it_has_caught_up)
 {
     struct scene scene;
     struct spool_follower follower;
@@ -385,7 +385,7 @@ TEST(a_sink_that_holds_stops_acceptance_until_it_has_caught_up)
     end(&scene);
 }
 
-TEST(a_sink_that_may_skip_stops_nothing_and_counts)
+TEST(t3_a_sink_that_may_skip_stops_nothing_and_counts)
 {
     struct scene scene;
     struct spool_follower follower;

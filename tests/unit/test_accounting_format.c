@@ -293,7 +293,7 @@ static struct bytes said(size_t i)
     return bytes_of(hostile_texts[i].said, hostile_texts[i].len);
 }
 
-TEST(hostile_bytes_stay_inside_their_field)
+TEST(c6_hostile_bytes_stay_inside_their_field)
 {
     for (size_t i = 0; i < sizeof hostile_texts / sizeof hostile_texts[0]; i++) {
         struct event event = {.type = EVENT_BOUNCED, .envid = said(i)};
@@ -395,7 +395,7 @@ TEST(json_tells_what_only_programs_want)
     accounting_layout_destroy(layout);
 }
 
-TEST(hostile_bytes_leave_a_line_of_json_readable)
+TEST(c6_hostile_bytes_leave_a_line_of_json_readable)
 {
     struct accounting_layout *layout = layout_of("/a.jsonl", "records b\nrecord-fields b dsnDiag");
     for (size_t i = 0; i < sizeof hostile_texts / sizeof hostile_texts[0]; i++) {

@@ -141,7 +141,7 @@ TEST(what_is_prepared_behind_a_silent_reply_goes_back_and_stays_away)
     end_world();
 }
 
-TEST(a_pause_takes_the_carried_one_back_and_the_connection_ends_after_its_reply)
+TEST(c40_a_pause_takes_the_carried_one_back_and_the_connection_ends_after_its_reply)
 {
     carry_behind_a_silent_reply();
     queue_pause(&world.queues[0], true);
@@ -208,7 +208,7 @@ TEST(a_connection_ends_when_a_reload_takes_its_address_away)
     end_world();
 }
 
-TEST(prepared_mail_goes_back_when_a_reload_demands_tls)
+TEST(c43_prepared_mail_goes_back_when_a_reload_demands_tls)
 {
     begin_world(PLAIN);
     put(0, "one\r\n");

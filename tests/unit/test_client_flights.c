@@ -238,7 +238,7 @@ TEST(a_peer_that_reads_the_body_as_commands_is_left)
                                   "A ended unattempted at mail; over protocol at mail 500; ");
 }
 
-TEST(a_policy_refusal_of_bdat_is_final)
+TEST(c33_a_policy_refusal_of_bdat_is_final)
 {
     struct session session;
     struct message message;

@@ -182,7 +182,7 @@ TEST(many_addresses_of_one_family_leave_room_for_the_other)
     world_end();
 }
 
-TEST(each_kind_of_no_has_its_status) /* hostile C23 */
+TEST(c23_each_kind_of_no_has_its_status)
 {
     const struct {
         const char *name;
@@ -211,7 +211,7 @@ TEST(a_label_over_63_bytes_is_a_name_that_does_not_exist)
     world_end();
 }
 
-TEST(silence_ends_as_try_later_after_all_tries)
+TEST(c23_silence_ends_as_try_later_after_all_tries)
 {
     world_begin(1);
     struct asking asking;
@@ -237,7 +237,7 @@ TEST(a_server_that_is_not_there_is_try_later)
     world_end();
 }
 
-TEST(a_truncated_answer_is_asked_again_over_tcp)
+TEST(c23_a_truncated_answer_is_asked_again_over_tcp)
 {
     world_begin(1);
     CHECK_INT(mx_status("large.example.com"), DNS_OK);
@@ -245,7 +245,7 @@ TEST(a_truncated_answer_is_asked_again_over_tcp)
     world_end();
 }
 
-TEST(an_answer_with_a_wrong_id_or_question_is_ignored)
+TEST(c23_an_answer_with_a_wrong_id_or_question_is_ignored)
 {
     world_begin(1);
     struct asking asking;
@@ -349,7 +349,7 @@ TEST(what_is_known_is_not_asked_again_until_its_time_is_over)
     world_end();
 }
 
-TEST(a_ttl_of_zero_holds_for_a_second)
+TEST(c23_a_ttl_of_zero_holds_for_a_second)
 {
     world_begin(1);
     struct asking asking;

@@ -118,7 +118,7 @@ TEST(aliases_in_any_order_are_one_chain)
     CHECK_INT(answer.address_count, 1);
 }
 
-TEST(aliases_that_lead_back_are_broken)
+TEST(c23_aliases_that_lead_back_are_broken)
 {
     message_begin(&message, 1, 0, "mx.example.com", DNS_TYPE_A);
     message_cname(&message, NULL, 100, "a.example.net");
@@ -156,7 +156,7 @@ TEST(the_lowest_ttl_of_the_records_counts)
     CHECK_INT(answer.ttl_s, 60);
 }
 
-TEST(a_ttl_with_the_highest_bit_set_is_zero) /* RFC 2181 8 */
+TEST(c23_a_ttl_with_the_highest_bit_set_is_zero) /* RFC 2181 8 */
 {
     const struct {
         uint32_t ttl_s, wanted;
@@ -251,7 +251,7 @@ TEST(a_message_cut_anywhere_is_broken)
     }
 }
 
-TEST(names_that_point_in_a_circle_are_broken)
+TEST(c23_names_that_point_in_a_circle_are_broken)
 {
     message_begin(&message, 1, 0, "example.com", DNS_TYPE_MX);
     size_t start = message_record(&message, MESSAGE_ANSWERS, NULL, DNS_TYPE_MX, 60);
