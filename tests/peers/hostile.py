@@ -6,6 +6,7 @@ shows in seconds.
 import sys
 
 import hostile_clients  # noqa: F401: registers its tests
+import hostile_commands  # noqa: F401
 import hostile_mx  # noqa: F401
 import hostile_start  # noqa: F401
 from harness import main
