@@ -174,6 +174,7 @@ struct client {
     bool unsolicited;     /* the reply that is coming in began when none was awaited */
     bool orphan_accepted; /* a RCPT whose transaction has ended got a 2xx */
     bool has_served;      /* the peer has decided a transaction on this connection */
+    bool may_leave;       /* the peer has said 421: no body before it has answered */
     struct reply_parser parser;
     char out[CLIENT_OUT_BYTES];
 };

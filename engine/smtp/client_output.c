@@ -139,10 +139,11 @@ static void put_notify(struct buffer *line, uint8_t notify)
 
 /* ---- a transaction's commands ----------------------------------------------------------- */
 
-/* Body behind the command without waiting for any answer. */
+/* Body behind the command without waiting for any answer. Not to a peer that may be gone: what it
+ * had not even begun to answer would count as possibly delivered. */
 static bool is_eager(const struct client *client, const struct client_transaction *transaction)
 {
-    return client_pipelines(client) && client_chunks(client) &&
+    return client_pipelines(client) && client_chunks(client) && !client->may_leave &&
            transaction->body_size <= CLIENT_EAGER_BODY_MAX &&
            (client_nth(client, 0) == transaction || client_flies(client));
 }

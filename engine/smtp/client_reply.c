@@ -385,6 +385,7 @@ static enum client_next (*const handlers[CLIENT_KIND_COUNT])(struct client *,
 static enum client_next after_421(struct client *client)
 {
     want_reset(client, CLIENT_KIND_RSET);
+    client->may_leave = true;
     if (client->settings->reuse_after_421) {
         return CLIENT_GO_ON;
     }

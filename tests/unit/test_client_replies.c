@@ -196,6 +196,26 @@ TEST(c2_421_is_survived_where_the_peer_stays)
     CHECK_STRING(noted(&session), "B rcpt 0 refused 421; B ended reply at rcpt 421; ");
 }
 
+TEST(c2_behind_a_421_no_body_goes_out_before_the_peer_has_answered)
+{
+    struct session session;
+    struct message message;
+    meet(&session);
+    session.settings.reuse_after_421 = true;
+    shake(&session, PIPELINING CHUNKING);
+    begin(&session, &message, "A", 1);
+    said(&session);
+    hear(&session, OK "421 going\r\n"
+                      "503 no\r\n");
+    noted(&session);
+    begin(&session, &message, "B", 1);
+    const char *flight = said(&session);
+    CHECK(strstr(flight, "MAIL FROM") != NULL);
+    CHECK(strstr(flight, "BDAT") == NULL);
+    client_lost(&session.client);
+    CHECK_STRING(noted(&session), "B ended unattempted at mail; ");
+}
+
 /* ---- secondary replies ------------------------------------------------------------------ */
 
 enum answer { YES, LATER, NEVER, LEAVES, CLOSED, ANSWERS };
