@@ -155,7 +155,7 @@ class Transaction:
         self.session, self.mail, self.time = session, mail, time.monotonic()
         self.mail_code = self.data_code = self.code = 0
         self.rcpts = []  # (argument, code)
-        self.data = None
+        self.data = self.raw = None  # raw: as it came by DATA, with its end
         self.chunks = []
 
     @property
@@ -189,7 +189,7 @@ class Session:
         self.hello, self.tls, self.last_code = None, None, 0
         self.transaction = None
         self.on_code = None  # told of each code that is said, before what follows it
-        self.buffer = b""
+        self.buffer = self.raw = b""
         self.gone = asyncio.Event()
         self.closed_by_peer = False
 
@@ -234,6 +234,7 @@ class Session:
             if searched == 0 and self.buffer.startswith(b".\r\n"):
                 self.buffer = self.buffer[3:]
                 return b""
+        self.raw = self.buffer[:at + 5]
         body, self.buffer = self.buffer[:at + 2], self.buffer[at + 5:]
         lines = body.split(b"\r\n")
         return b"\r\n".join(line[1:] if line.startswith(b".") else line for line in lines)
@@ -367,7 +368,9 @@ class Session:
 
     async def read_message(self, transaction):
         await self.stage("body")
+        self.raw = b".\r\n"
         transaction.data = await self.body()
+        transaction.raw = self.raw
         stage = "final" if transaction.accepted_rcpts else "lone_dot"
         await self.stage(stage, transaction.data, lambda code: setattr(transaction, "code", code))
 
@@ -386,9 +389,9 @@ class Session:
             self.transaction = None
         elif last:
             transaction.data = b"".join(transaction.chunks)
-            self.transaction = None
             await self.stage("final", transaction.data,
                              lambda code: setattr(transaction, "code", code))
+            self.transaction = None
         else:
             await self.play("250 2.0.0 octets received")
 
