@@ -1,4 +1,5 @@
 """Rows K: what the engine does when its start or a reload meets trouble."""
+import csv
 import ctypes
 import os
 import pwd
@@ -404,3 +405,57 @@ def k11_tmpfs(world):
     finally:
         engine.kill()
         subprocess.run(["umount", spool], check=True)
+
+
+@test("T3 a full accounting volume: 452 4.3.1 names the file; with room again all is there once")
+def t3(world):
+    volume, filler = world.work / "volume", world.work / "volume" / "filler"
+    volume.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", volume], check=True)
+    try:
+        full_volume(world, volume, filler)
+    finally:
+        for engine in world.engines:
+            engine.kill()
+        subprocess.run(["umount", volume], check=True, capture_output=True)
+
+
+def full_volume(world, volume, filler):
+    mx = world.mx(rcpt="450 4.2.1 " + "not now " * 20)
+    engine = world.engine(extra=f"""<acct-file {volume}/full.csv>
+            records d,t
+            max-lag 20k
+            on-lag hold
+        </acct-file>""")
+    filler.write_bytes(b"")
+    try:
+        with open(filler, "ab", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+    except OSError:
+        pass
+    rcpts = [f"u{number:02}@a.test" for number in range(50)]
+    world.send(rcpts)
+    with world.client() as client:
+        client.hello()
+
+        def refusal():
+            client.expect("RSET", 250)
+            reply = client.command("MAIL FROM:<s@in.test>")
+            return None if reply.startswith("250") else reply
+
+        reply = wait_for(refusal, "the sink holds")
+    check(reply.startswith("452 4.3.1") and "full.csv" in reply, reply)
+    check_equal(engine.queued(), len(rcpts), "queued")
+    filler.unlink()
+    mx.script["rcpt"] = "250 2.1.5 ok"
+    wait_for(lambda: len(mx.delivered) == len(rcpts), "all are delivered", 30)
+    wait_for(lambda: fill(world, engine, 1, 1000)[0] == 1, "mail is taken again")
+    wait_for(lambda: len(mx.delivered) == len(rcpts) + 1, "that, too")
+    engine.stop()
+    rows = sorted((row["type"], row["rcpt"]) for path in volume.glob("full*.csv")
+                  for row in csv.DictReader(open(path, newline="", encoding="utf-8")))
+    wanted = sorted((one["type"], one["rcpt"]) for one in engine.records("d", "t"))
+    check_equal(len(rows), len(wanted), "rows")
+    check(rows == wanted, "the two files tell of different things")
+    check(sum(kind == "t" for kind, _ in rows) >= len(rcpts), "nothing was put off")
