@@ -1,3 +1,7 @@
+/* The text behind the recipients: not-before and expires time if MESSAGE_TIMED; sender, vmta, job,
+ * envid, helo, source_ip and user, each behind its length; then of each recipient the address and,
+ * behind its length, the orcpt. A length is one byte, or LONG_TEXT and two: most of these are short
+ * or empty, and a number each in the struct would be as long as they are. */
 #include "message.h"
 
 #include <assert.h>
@@ -5,6 +9,8 @@
 #include <string.h>
 
 /* ---- making ------------------------------------------------------------------------------- */
+
+#define LONG_TEXT UINT8_MAX
 
 static bool short_enough(struct bytes b)
 {
@@ -22,26 +28,40 @@ static bool fields_fit(const struct envelope *envelope)
         }
     }
     for (uint32_t i = 0; i < envelope->rcpt_count; i++) {
-        if (!short_enough(envelope->rcpts[i].address) || !short_enough(envelope->rcpts[i].orcpt)) {
+        const struct envelope_rcpt *rcpt = &envelope->rcpts[i];
+        if (!short_enough(rcpt->address) || !short_enough(rcpt->orcpt) ||
+            rcpt->domain_len > UINT8_MAX) {
             return false;
         }
     }
     return envelope->body_size <= UINT32_MAX;
 }
 
-static size_t head_text_len(const struct envelope *envelope)
+static bool is_timed(const struct envelope *envelope)
 {
-    return envelope->sender.len + envelope->vmta.len + envelope->job.len + envelope->envid.len +
-           envelope->helo.len + envelope->source_ip.len + envelope->user.len;
+    return envelope->not_before_wall_ms != 0 || envelope->expires_wall_ms != 0;
 }
 
-static size_t text_len(const struct envelope *envelope)
+static size_t text_size(struct bytes text)
 {
-    size_t len = head_text_len(envelope);
+    return (text.len < LONG_TEXT ? 1 : 3) + text.len;
+}
+
+/* Bytes in front of the first recipient's. */
+static size_t head_size(const struct envelope *envelope)
+{
+    return (is_timed(envelope) ? 2 * sizeof(int64_t) : 0) + text_size(envelope->sender) +
+           text_size(envelope->vmta) + text_size(envelope->job) + text_size(envelope->envid) +
+           text_size(envelope->helo) + text_size(envelope->source_ip) + text_size(envelope->user);
+}
+
+static size_t rcpts_size(const struct envelope *envelope)
+{
+    size_t size = 0;
     for (uint32_t i = 0; i < envelope->rcpt_count; i++) {
-        len += envelope->rcpts[i].address.len + envelope->rcpts[i].orcpt.len;
+        size += envelope->rcpts[i].address.len + text_size(envelope->rcpts[i].orcpt);
     }
-    return len;
+    return size;
 }
 
 static char *put(char *at, struct bytes b)
@@ -52,9 +72,36 @@ static char *put(char *at, struct bytes b)
     return at + b.len;
 }
 
-static void put_rcpts(struct message *message, const struct envelope *envelope, char *text)
+static char *put_text(char *at, struct bytes text)
 {
-    char *at = text + head_text_len(envelope);
+    if (text.len < LONG_TEXT) {
+        *at++ = (char)text.len;
+    } else {
+        uint16_t len = (uint16_t)text.len;
+        *at++ = (char)LONG_TEXT;
+        at = put(at, bytes_of((const char *)&len, sizeof len));
+    }
+    return put(at, text);
+}
+
+static char *put_head(char *at, const struct envelope *envelope)
+{
+    if (is_timed(envelope)) {
+        int64_t times[2] = {envelope->not_before_wall_ms, envelope->expires_wall_ms};
+        at = put(at, bytes_of((const char *)times, sizeof times));
+    }
+    at = put_text(at, envelope->sender);
+    at = put_text(at, envelope->vmta);
+    at = put_text(at, envelope->job);
+    at = put_text(at, envelope->envid);
+    at = put_text(at, envelope->helo);
+    at = put_text(at, envelope->source_ip);
+    return put_text(at, envelope->user);
+}
+
+static void put_rcpts(struct message *message, const struct envelope *envelope, char *at)
+{
+    const char *text = message_text(message);
     for (uint32_t i = 0; i < envelope->rcpt_count; i++) {
         const struct envelope_rcpt *from = &envelope->rcpts[i];
         assert(from->domain_len <= from->address.len);
@@ -62,11 +109,9 @@ static void put_rcpts(struct message *message, const struct envelope *envelope, 
         rcpt->index = i;
         rcpt->address_offset = (uint32_t)(at - text);
         rcpt->address_len = (uint16_t)from->address.len;
-        rcpt->domain_len = from->domain_len;
+        rcpt->domain_len = (uint8_t)from->domain_len;
         at = put(at, from->address);
-        rcpt->orcpt_offset = (uint32_t)(at - text);
-        rcpt->orcpt_len = (uint16_t)from->orcpt.len;
-        at = put(at, from->orcpt);
+        at = put_text(at, from->orcpt);
         rcpt->notify = from->notify;
         rcpt->due_wall_ms = envelope->not_before_wall_ms;
     }
@@ -78,7 +123,7 @@ struct message *message_create(const struct envelope *envelope)
         return NULL;
     }
     size_t rcpts_len = (size_t)envelope->rcpt_count * sizeof(struct rcpt);
-    size_t text = text_len(envelope);
+    size_t text = head_size(envelope) + rcpts_size(envelope);
     if (text > UINT32_MAX) {
         return NULL;
     }
@@ -87,30 +132,15 @@ struct message *message_create(const struct envelope *envelope)
         return NULL;
     }
     message->accepted_wall_ms = envelope->accepted_wall_ms;
-    message->not_before_wall_ms = envelope->not_before_wall_ms;
-    message->expires_wall_ms = envelope->expires_wall_ms;
     message->body_digest = envelope->body_digest;
     message->body_size = (uint32_t)envelope->body_size;
-    message->flags = envelope->flags;
+    message->flags = (uint16_t)(envelope->flags & MESSAGE_FLAGS_KNOWN);
+    message->flags |= is_timed(envelope) ? MESSAGE_TIMED : 0;
     message->rcpt_count = message->open_count = envelope->rcpt_count;
     message->ret = envelope->ret;
     message->tls_need = envelope->tls_need;
-    message->sender_len = (uint16_t)envelope->sender.len;
-    message->vmta_len = (uint16_t)envelope->vmta.len;
-    message->job_len = (uint16_t)envelope->job.len;
-    message->envid_len = (uint16_t)envelope->envid.len;
-    message->helo_len = (uint16_t)envelope->helo.len;
-    message->source_ip_len = (uint16_t)envelope->source_ip.len;
-    message->user_len = (uint16_t)envelope->user.len;
-    char *start = (char *)&message->rcpts[envelope->rcpt_count];
-    char *at = put(start, envelope->sender);
-    at = put(at, envelope->vmta);
-    at = put(at, envelope->job);
-    at = put(at, envelope->envid);
-    at = put(at, envelope->helo);
-    at = put(at, envelope->source_ip);
-    put(at, envelope->user);
-    put_rcpts(message, envelope, start);
+    put_rcpts(message, envelope, put_head((char *)&message->rcpts[envelope->rcpt_count], envelope));
+    assert(message_text_len(message) == text);
     return message;
 }
 
@@ -122,9 +152,8 @@ void message_free(struct message *message)
 /* What jemalloc takes for it: sizes of 16 up to 128, then four to each doubling. */
 size_t message_memory(const struct message *message)
 {
-    const struct rcpt *last = &message->rcpts[message->rcpt_count - 1];
-    size_t text = (size_t)last->orcpt_offset + last->orcpt_len;
-    size_t size = sizeof *message + (size_t)message->rcpt_count * sizeof *last + text;
+    size_t size = sizeof *message + (size_t)message->rcpt_count * sizeof message->rcpts[0] +
+                  message_text_len(message);
     size_t step = 16;
     while (size > step * 8) {
         step *= 2;
@@ -134,44 +163,74 @@ size_t message_memory(const struct message *message)
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
-struct bytes message_sender(const struct message *message)
+static int64_t time_at(const struct message *message, size_t index)
 {
-    return bytes_of(message_text(message), message->sender_len);
+    int64_t time = 0;
+    if ((message->flags & MESSAGE_TIMED) != 0) {
+        memcpy(&time, message_text(message) + index * sizeof time, sizeof time);
+    }
+    return time;
 }
 
-static struct bytes after(struct bytes before, size_t len)
+int64_t message_not_before_wall_ms(const struct message *message)
 {
-    return bytes_of(before.data + before.len, len);
+    return time_at(message, 0);
+}
+
+int64_t message_expires_wall_ms(const struct message *message)
+{
+    return time_at(message, 1);
+}
+
+static struct bytes text_at(const char *at)
+{
+    uint16_t len = (uint8_t)*at++;
+    if (len == LONG_TEXT) {
+        memcpy(&len, at, sizeof len);
+        at += sizeof len;
+    }
+    return bytes_of(at, len);
+}
+
+static struct bytes after(struct bytes before)
+{
+    return text_at(before.data + before.len);
+}
+
+struct bytes message_sender(const struct message *message)
+{
+    size_t times = (message->flags & MESSAGE_TIMED) != 0 ? 2 * sizeof(int64_t) : 0;
+    return text_at(message_text(message) + times);
 }
 
 struct bytes message_vmta(const struct message *message)
 {
-    return after(message_sender(message), message->vmta_len);
+    return after(message_sender(message));
 }
 
 struct bytes message_job(const struct message *message)
 {
-    return after(message_vmta(message), message->job_len);
+    return after(message_vmta(message));
 }
 
 struct bytes message_envid(const struct message *message)
 {
-    return after(message_job(message), message->envid_len);
+    return after(message_job(message));
 }
 
 struct bytes message_helo(const struct message *message)
 {
-    return after(message_envid(message), message->helo_len);
+    return after(message_envid(message));
 }
 
 struct bytes message_source_ip(const struct message *message)
 {
-    return after(message_helo(message), message->source_ip_len);
+    return after(message_helo(message));
 }
 
 struct bytes message_user(const struct message *message)
 {
-    return after(message_source_ip(message), message->user_len);
+    return after(message_source_ip(message));
 }
 
 struct bytes rcpt_address(const struct rcpt *rcpt)
@@ -187,7 +246,14 @@ struct bytes rcpt_domain(const struct rcpt *rcpt)
 
 struct bytes rcpt_orcpt(const struct rcpt *rcpt)
 {
-    return bytes_of(message_text(rcpt_message(rcpt)) + rcpt->orcpt_offset, rcpt->orcpt_len);
+    struct bytes address = rcpt_address(rcpt);
+    return after(address);
+}
+
+size_t message_text_len(const struct message *message)
+{
+    struct bytes last = rcpt_orcpt(&message->rcpts[message->rcpt_count - 1]);
+    return (size_t)(last.data + last.len - message_text(message));
 }
 
 /* Two numbers of ten digits each in base 36: 36^10 is over 2^51, so the log's id gives 51 bits

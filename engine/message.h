@@ -4,8 +4,8 @@
  * storage (or found at restart), and freed by the keeper when its last recipient is final. All
  * but the fields marked below is immutable from then on and may be read by any worker that holds
  * one of its recipients. A recipient belongs to the owner of its queue, from queue_arrive until
- * the outcome is handed to the spool. About 230 bytes for one recipient: this is what a million
- * queued recipients cost. */
+ * the outcome is handed to the spool. 128 bytes and the text for one recipient: this is what a
+ * million queued recipients cost, so nothing is kept that can be derived. */
 #ifndef ENGINE_MESSAGE_H
 #define ENGINE_MESSAGE_H
 
@@ -37,10 +37,14 @@ enum tls_need {
 
 /* What the body needs of a peer, found at acceptance. */
 enum message_flags {
-    MESSAGE_EIGHT_BIT = 1 << 0,    /* octets over 127 in the body: BODY=8BITMIME needed */
-    MESSAGE_SMTPUTF8 = 1 << 1,     /* non-ASCII in an address or header: SMTPUTF8 needed */
-    MESSAGE_DOT_LINES = 1 << 2,    /* some line begins with a dot: stuffing needed */
-    MESSAGE_SOURCE_HIDDEN = 1 << 3 /* srcMta is not to be told */
+    MESSAGE_EIGHT_BIT = 1 << 0,     /* octets over 127 in the body: BODY=8BITMIME needed */
+    MESSAGE_SMTPUTF8 = 1 << 1,      /* non-ASCII in an address or header: SMTPUTF8 needed */
+    MESSAGE_DOT_LINES = 1 << 2,     /* some line begins with a dot: stuffing needed */
+    MESSAGE_SOURCE_HIDDEN = 1 << 3, /* srcMta is not to be told */
+    MESSAGE_FLAGS_KNOWN = (1 << 4) - 1,
+    /* In memory only: */
+    MESSAGE_TIMED = 1 << 14,  /* has a not-before or expires time */
+    MESSAGE_FOREIGN = 1 << 15 /* see message_code.h */
 };
 
 enum rcpt_state {
@@ -53,44 +57,50 @@ enum rcpt_state {
 
 struct rcpt {
     union {
-        struct list_node ready;
-        struct heap_node deferred; /* key: due, wall ms */
+        struct {
+            struct list_node ready;
+            int64_t due_wall_ms; /* not before this; 0 = at once. Not there while RCPT_DEFERRED */
+        };
+        struct heap_node deferred; /* key: due, monotonic ms */
     };
-    struct queue *queue;  /* NULL until it arrived in one */
-    uint64_t state_place; /* keeper's: where the newest state record lies, 0 = none */
-    int64_t due_wall_ms;  /* not before this; 0 = at once */
-    uint32_t index;       /* place in the message's rcpts */
-    uint32_t address_offset, orcpt_offset; /* into the message's text */
-    uint16_t address_len, domain_len;      /* the domain is the end of the address */
-    uint16_t orcpt_len;
+    struct queue *queue;     /* NULL until it arrived in one */
+    uint64_t state_place;    /* keeper's: where the newest state record lies, 0 = none */
+    uint32_t index;          /* place in the message's rcpts */
+    uint32_t address_offset; /* into the message's text */
+    uint16_t address_len;
     uint16_t attempts;   /* transactions in which its RCPT was sent, saturating */
+    uint8_t domain_len;  /* the domain is the end of the address */
     uint8_t retry_index; /* place in the recipient's retry list, saturating */
     uint8_t state;       /* enum rcpt_state */
     uint8_t notify;      /* enum notify bits; 0 = not asked */
-    uint8_t unused;
 };
 
 struct message {
-    struct map_entry entry; /* keeper's: by id */
-    uint64_t id;            /* the commit record's sequence: unique in its log */
+    struct map_entry entry; /* keeper's: by id, which is its hash */
     int64_t accepted_wall_ms;
-    int64_t accepted_ms; /* the same on the monotonic clock, may be negative; set on arrival, so
-                            that ages are never differences of wall time */
-    int64_t not_before_wall_ms, expires_wall_ms; /* 0 = not set */
-    uint64_t record_place;                       /* keeper's: where the commit record lies */
+    int64_t accepted_ms;   /* the same on the monotonic clock, may be negative; set on arrival, so
+                              that ages are never differences of wall time */
+    uint64_t record_place; /* keeper's: where the commit record lies */
     _Atomic uint64_t body_place; /* disk/log.h place of the one chunk, or a tagged pointer to a
                                     list of such words; changed by the keeper only */
     uint64_t body_digest;
     uint32_t body_size; /* bytes as spooled: CRLF lines, unstuffed */
-    uint32_t flags;     /* enum message_flags */
     uint32_t rcpt_count;
     uint32_t open_count; /* keeper's: recipients not yet final */
-    uint16_t sender_len, vmta_len, job_len, envid_len, helo_len, source_ip_len, user_len;
+    uint16_t flags;      /* enum message_flags */
     uint8_t ret, tls_need;
-    uint8_t log_index, unused[3];
-    /* text: sender vmta job envid helo source_ip user, then addresses and orcpts, after rcpts */
+    /* Behind rcpts, the text: see message.c. */
     struct rcpt rcpts[];
 };
+
+_Static_assert(sizeof(struct message) == 64, "a million of them are in memory");
+_Static_assert(sizeof(struct rcpt) == 64, "a million of them are in memory");
+
+/* The commit record's sequence: unique in its log. */
+static inline uint64_t message_id(const struct message *message)
+{
+    return message->entry.hash;
+}
 
 static inline struct message *rcpt_message(const struct rcpt *rcpt)
 {
@@ -103,7 +113,10 @@ static inline const char *message_text(const struct message *message)
     return (const char *)&message->rcpts[message->rcpt_count];
 }
 
-struct bytes message_sender(const struct message *message); /* "" = the null sender */
+int64_t message_not_before_wall_ms(const struct message *message); /* 0 = not set */
+int64_t message_expires_wall_ms(const struct message *message);    /* 0 = not set */
+size_t message_text_len(const struct message *message);            /* bytes of all text */
+struct bytes message_sender(const struct message *message);        /* "" = the null sender */
 struct bytes message_vmta(const struct message *message);
 struct bytes message_job(const struct message *message);
 struct bytes message_envid(const struct message *message);     /* as ENVID= had it, decoded */
@@ -125,13 +138,14 @@ struct envelope {
     struct bytes sender, vmta, job, envid, helo, source_ip, user;
     int64_t accepted_wall_ms, not_before_wall_ms, expires_wall_ms;
     uint64_t body_digest, body_size;
-    uint32_t flags;
+    uint32_t flags; /* enum message_flags */
     uint8_t ret, tls_need;
     const struct envelope_rcpt *rcpts;
     uint32_t rcpt_count;
 };
 
-/* NULL: no memory, or a field over its 64 KiB. id, places and log_index are the keeper's to set. */
+/* NULL: no memory, or a field over its 64 KiB (a domain: 255 bytes). The id, which spool_insert
+ * gives it, and the places are the keeper's to set. */
 struct message *message_create(const struct envelope *envelope);
 void message_free(struct message *message);           /* NULL is accepted */
 size_t message_memory(const struct message *message); /* bytes, as the allocator counts */

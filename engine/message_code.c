@@ -16,15 +16,16 @@
     X(6, source_ip)                                                                                \
     X(7, user)
 
+/* Tag, name in struct envelope, what a message has. */
 #define MESSAGE_NUMBERS(X)                                                                         \
-    X(16, accepted_wall_ms)                                                                        \
-    X(17, not_before_wall_ms)                                                                      \
-    X(18, expires_wall_ms)                                                                         \
-    X(19, body_digest)                                                                             \
-    X(20, body_size)                                                                               \
-    X(21, flags)                                                                                   \
-    X(22, ret)                                                                                     \
-    X(23, tls_need)
+    X(16, accepted_wall_ms, message->accepted_wall_ms)                                             \
+    X(17, not_before_wall_ms, message_not_before_wall_ms(message))                                 \
+    X(18, expires_wall_ms, message_expires_wall_ms(message))                                       \
+    X(19, body_digest, message->body_digest)                                                       \
+    X(20, body_size, message->body_size)                                                           \
+    X(21, flags, (message->flags & MESSAGE_FLAGS_KNOWN))                                           \
+    X(22, ret, message->ret)                                                                       \
+    X(23, tls_need, message->tls_need)
 
 enum tag {
     TAG_RCPT = 32,
@@ -78,7 +79,7 @@ static size_t field_len(size_t len)
 static void put_rcpt(struct buffer *out, const struct rcpt *rcpt)
 {
     put_head(out, TAG_RCPT,
-             field_len(rcpt->address_len) + field_len(rcpt->orcpt_len) +
+             field_len(rcpt->address_len) + field_len(rcpt_orcpt(rcpt).len) +
                  field_len(number_len(rcpt->domain_len)) + field_len(number_len(rcpt->notify)));
     put_text(out, RCPT_TAG_ADDRESS, rcpt_address(rcpt));
     put_text(out, RCPT_TAG_ORCPT, rcpt_orcpt(rcpt));
@@ -107,7 +108,7 @@ bool message_encode(const struct message *message, bool (*is_final)(const struct
 #define PUT(tag, name) put_text(out, tag, message_##name(message));
     MESSAGE_TEXTS(PUT)
 #undef PUT
-#define PUT(tag, name) put_number(out, tag, (uint64_t)message->name);
+#define PUT(tag, name, number) put_number(out, tag, (uint64_t)(number));
     MESSAGE_NUMBERS(PUT)
 #undef PUT
     for (uint32_t i = 0; i < message->rcpt_count; i++) {
@@ -186,7 +187,7 @@ static bool decode_envelope_field(const struct field *field, struct envelope *en
         return true;
         MESSAGE_TEXTS(TAKE)
 #undef TAKE
-#define TAKE(tag, name)                                                                            \
+#define TAKE(tag, name, unused)                                                                    \
     case tag:                                                                                      \
         envelope->name = (__typeof__(envelope->name))number_of(field->value);                      \
         return true;
@@ -231,7 +232,7 @@ static void decode_fields(struct decoder *decoder, struct bytes bytes)
         }
     }
     decoder->bad |= decoder->envelope.rcpt_count != decoder->rcpt_max;
-    decoder->envelope.flags &= ~MESSAGE_FOREIGN;
+    decoder->foreign |= (decoder->envelope.flags & ~(uint32_t)MESSAGE_FLAGS_KNOWN) != 0;
 }
 
 static void tell_final(struct message *message, struct bytes final, void (*tell)(struct rcpt *rcpt))

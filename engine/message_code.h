@@ -12,9 +12,6 @@
 #include "base/bytes.h"
 #include "message.h"
 
-/* In message->flags; the keeper's, never on disk. */
-#define MESSAGE_FOREIGN (UINT32_C(1) << 31)
-
 /* Appends; a false return (no room) leaves `out` overflowed. is_final: whether a recipient is
  * done, as the caller sees it; NULL: nothing is said of it. The length depends on whether
  * is_final is there, not on its answers. */

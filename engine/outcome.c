@@ -63,7 +63,7 @@ static void add_message(struct event *event, struct event_texts *texts, const st
         event->source_host = message_helo(message);
         event->source_ip = message_source_ip(message);
     }
-    message_id_text(spool_log_id(spool), message->id, texts->message_id);
+    message_id_text(spool_log_id(spool), message_id(message), texts->message_id);
     event->message_id = bytes_from_string(texts->message_id);
 }
 

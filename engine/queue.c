@@ -88,6 +88,7 @@ static void take_deferred(struct queue *queue, struct rcpt *rcpt)
 {
     assert(rcpt->state == RCPT_DEFERRED && queue->deferred_count > 0);
     heap_remove(&queue->deferred, &rcpt->deferred);
+    rcpt->due_wall_ms = 0; /* the heap's pointers lay there */
     queue->deferred_count--;
 }
 

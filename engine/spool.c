@@ -15,7 +15,7 @@
 
 static bool has_id(const struct map_entry *entry, const void *id)
 {
-    return CONTAINER_OF(entry, struct message, entry)->id == *(const uint64_t *)id;
+    return entry->hash == *(const uint64_t *)id;
 }
 
 struct message *spool_find(const struct spool *spool, uint64_t id)
@@ -24,18 +24,16 @@ struct message *spool_find(const struct spool *spool, uint64_t id)
     return entry == NULL ? NULL : CONTAINER_OF(entry, struct message, entry);
 }
 
-bool spool_insert(struct spool *spool, struct message *message)
+bool spool_insert(struct spool *spool, struct message *message, uint64_t id)
 {
-    assert(message->id != 0);
-    return map_insert(&spool->messages, message->id, &message->entry);
+    assert(id != 0);
+    return map_insert(&spool->messages, id, &message->entry);
 }
 
 /* Near enough to the record's size, and the same each time it is asked. */
 uint64_t spool_message_bytes(const struct message *message)
 {
-    const struct rcpt *last = &message->rcpts[message->rcpt_count - 1];
-    uint64_t text = (uint64_t)last->orcpt_offset + last->orcpt_len;
-    return log_record_size(64 + text + 8 * (uint64_t)message->rcpt_count);
+    return log_record_size(64 + message_text_len(message) + 8 * (uint64_t)message->rcpt_count);
 }
 
 void spool_message_done(struct spool *spool, struct message *message)

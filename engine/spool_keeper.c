@@ -189,8 +189,7 @@ static bool handle_commit(struct spool *spool, struct spool_upload *upload)
     if (upload->upload_id == 0) {
         upload->upload_id = log_take_sequence(spool->log);
     }
-    message->id = upload->upload_id;
-    if (!spool_insert(spool, message)) {
+    if (!spool_insert(spool, message, upload->upload_id)) {
         refuse_commit(spool, upload, SPOOL_FULL);
         return true;
     }
@@ -263,7 +262,7 @@ static void commit_done(struct spool *spool, struct spool_upload *upload)
 {
     struct message *message = upload->message;
     upload->message = NULL;
-    message_id_text(log_id(spool->log), message->id, upload->id_text);
+    message_id_text(log_id(spool->log), message_id(message), upload->id_text);
     /* What was booked for its recipients stays so until each is done. */
     int64_t more = (int64_t)message->rcpt_count - upload->rcpts_reserved;
     atomic_fetch_add(&spool->booked_rcpts, (uint64_t)more);

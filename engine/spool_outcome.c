@@ -39,7 +39,7 @@ static int append_outcome(struct spool *spool, struct outcome_item *item)
     struct bytes event = bytes_of(item->bytes, item->event_len);
     if (item->kind != ITEM_EVENT) {
         record.flags |= item->kind == ITEM_FINAL ? LOG_RCPT | LOG_FINAL : LOG_RCPT;
-        record.ref = rcpt_message(item->rcpt)->id;
+        record.ref = message_id(rcpt_message(item->rcpt));
         record.index = item->rcpt->index;
         record.due_wall_ms = item->due_wall_ms;
         record.attempts = item->attempts;
@@ -379,7 +379,7 @@ void spool_put_outcome(struct spool *spool, uint32_t index, const struct spool_o
         break;
     }
     item->rcpt = outcome->rcpt;
-    item->due_wall_ms = outcome->rcpt->due_wall_ms;
+    item->due_wall_ms = item->kind == ITEM_DEFERRED ? outcome->rcpt->due_wall_ms : 0;
     item->attempts = outcome->rcpt->attempts;
     item->retry_index = outcome->rcpt->retry_index;
 }

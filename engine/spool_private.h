@@ -284,7 +284,8 @@ static inline bool is_keeper(const struct spool *spool, uint32_t worker)
 /* spool.c */
 void spool_update_gate(struct spool *spool);
 struct message *spool_find(const struct spool *spool, uint64_t id);
-bool spool_insert(struct spool *spool, struct message *message);
+/* Gives it its id, too. False: no memory, or too many. */
+bool spool_insert(struct spool *spool, struct message *message, uint64_t id);
 uint64_t spool_message_bytes(const struct message *message); /* what it counts as live */
 /* All its records become dead; out of the map; freed. */
 void spool_message_done(struct spool *spool, struct message *message);

@@ -200,7 +200,7 @@ static enum verdict_on_record copy_message(struct spool *spool)
     uint64_t to;
     int result = log_append(spool->log, LOG_FOR_COPIES, &record, &part, 1, &to);
     if (result == 0) {
-        add_copy(spool, COPY_MESSAGE, message->id, 0, to);
+        add_copy(spool, COPY_MESSAGE, message_id(message), 0, to);
     }
     return appended(result);
 }

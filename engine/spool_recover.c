@@ -26,7 +26,7 @@ static struct message *find(struct spool *spool, uint64_t id)
     }
     for (size_t i = spool->recovered_hint;
          i < spool->recovered_count && i < spool->recovered_hint + 2; i++) {
-        if (spool->recovered[i]->id == id) {
+        if (message_id(spool->recovered[i]) == id) {
             spool->recovered_hint = i;
             return spool->recovered[i];
         }
@@ -45,7 +45,7 @@ static void on_final(struct rcpt *rcpt)
     rcpt->state_place = PLACE_FINAL_SAFE;
 }
 
-static bool remember(struct spool *spool, struct message *message)
+static bool remember(struct spool *spool, struct message *message, uint64_t id)
 {
     if (spool->recovered_count == spool->recovered_max) {
         size_t max = spool->recovered_max == 0 ? 1024 : spool->recovered_max * 2;
@@ -56,14 +56,14 @@ static bool remember(struct spool *spool, struct message *message)
         spool->recovered = larger;
         spool->recovered_max = max;
     }
-    if (!spool_insert(spool, message)) {
+    if (!spool_insert(spool, message, id)) {
         return false;
     }
-    if (spool->recovered_count == 0 || message->id < spool->recovered_lowest) {
-        spool->recovered_lowest = message->id;
+    if (spool->recovered_count == 0 || id < spool->recovered_lowest) {
+        spool->recovered_lowest = id;
     }
-    if (message->id > spool->recovered_highest) {
-        spool->recovered_highest = message->id;
+    if (id > spool->recovered_highest) {
+        spool->recovered_highest = id;
     }
     message->open_count = (uint32_t)spool->recovered_count;
     spool->recovered[spool->recovered_count++] = message;
@@ -113,9 +113,8 @@ static void on_message(void *owner, const struct log_record *record, uint64_t pl
         message_free(message);
         return;
     }
-    message->id = record->sequence;
     message->record_place = place;
-    if (!make_body(spool, message, record->ref) || !remember(spool, message)) {
+    if (!make_body(spool, message, record->ref) || !remember(spool, message, record->sequence)) {
         LOG_ERROR("spool: no memory or no room for message %llx: it stays on disk unsent",
                   (unsigned long long)record->sequence);
         spool->recovery_short = true;
@@ -243,7 +242,7 @@ static bool finish_message(struct spool *spool, struct message *message)
     }
     if (missing > 0) {
         char id[21];
-        message_id_text(log_id(spool->log), message->id, id);
+        message_id_text(log_id(spool->log), message_id(message), id);
         LOG_ERROR("spool: %u chunks of message %s are damaged: it cannot be sent", missing, id);
     }
     spool->open_rcpts += message->open_count;

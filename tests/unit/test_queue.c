@@ -182,6 +182,22 @@ TEST(thousands_due_at_once_all_become_ready)
     end();
 }
 
+TEST(who_was_deferred_has_no_due_time_left)
+{
+    begin(HOUR_MS);
+    struct rcpt *rcpts[3];
+    for (uint64_t i = 0; i < 3; i++) { /* each has its place in the heap */
+        rcpts[i] = put(now_ms + 1000);
+        CHECK_INT(rcpts[i]->state, RCPT_DEFERRED);
+    }
+    pass(1001);
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(rcpts[i]->state, RCPT_READY);
+        CHECK_INT(rcpts[i]->due_wall_ms, 0);
+    }
+    end();
+}
+
 TEST(what_is_given_back_comes_first_again_in_its_order)
 {
     begin(HOUR_MS);
