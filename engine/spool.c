@@ -317,6 +317,11 @@ uint64_t spool_log_id(const struct spool *spool)
     return log_id(spool->log);
 }
 
+bool spool_is_fresh(const struct spool *spool)
+{
+    return log_start_count(spool->log) == 1;
+}
+
 void spool_on_arrival(struct spool *spool, void (*arrived)(void *owner, struct message *message),
                       void *owner)
 {

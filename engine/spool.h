@@ -172,6 +172,24 @@ void spool_flush(struct spool *spool, uint32_t worker);
  * restarts and reclaiming. An empty value deletes. Key at most 512 bytes, value at most 4 KiB;
  * both copied. Any worker. */
 void spool_put_state(struct spool *spool, uint32_t worker, struct bytes key, struct bytes value);
+
+/* One write of a state whose writer wants to know when it is safe. Lent from spool_write_state
+ * until `stable` runs, on the thread of the worker that wrote. */
+struct spool_write {
+    void (*stable)(struct spool_write *write); /* may write again */
+    /* private: */
+    struct letter letter;
+    uint32_t worker;
+};
+
+/* As spool_put_state; `stable` comes once the value survives a crash, never inside this call;
+ * after a failed sync once it was written again; never, if the log has failed for good. */
+void spool_write_state(struct spool *spool, uint32_t worker, struct bytes key, struct bytes value,
+                       struct spool_write *write);
+
+/* True: nothing had ever been kept here before this start. */
+bool spool_is_fresh(const struct spool *spool);
+
 /* At start only. */
 void spool_each_state(struct spool *spool,
                       void (*found)(void *owner, struct bytes key, struct bytes value),

@@ -103,7 +103,10 @@ struct outcome_item {
     uint16_t key_len, attempts;
     uint8_t kind, retry_index;
     bool appended;
-    struct rcpt *rcpt;
+    union {
+        struct rcpt *rcpt;         /* ITEM_DEFERRED, ITEM_FINAL */
+        struct spool_write *write; /* ITEM_KEYED: told when it is safe, or NULL */
+    };
     int64_t due_wall_ms;
     /* The keeper's: */
     uint64_t sequence, position, place, old_place;

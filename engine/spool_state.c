@@ -154,8 +154,24 @@ int keyed_append(struct spool *spool, struct outcome_item *item)
     return 0;
 }
 
+static void on_stable(struct letter *letter)
+{
+    struct spool_write *write = CONTAINER_OF(letter, struct spool_write, letter);
+    write->stable(write);
+}
+
+static void tell_stable(struct spool *spool, struct spool_write *write)
+{
+    write->letter = (struct letter){.deliver = on_stable};
+    mailbox_post(spool->options.mailboxes, spool->options.keeper, write->worker, MAILBOX_URGENT,
+                 &write->letter);
+}
+
 void keyed_safe(struct spool *spool, const struct outcome_item *item)
 {
+    if (item->write != NULL) {
+        tell_stable(spool, item->write);
+    }
     struct bytes key = bytes_of(item->bytes, item->key_len);
     struct keyed *keyed = keyed_find(spool, key);
     assert(keyed != NULL);
@@ -233,7 +249,8 @@ void keyed_recovered(struct spool *spool, uint64_t place, struct bytes bytes)
     }
 }
 
-void spool_put_state(struct spool *spool, uint32_t index, struct bytes key, struct bytes value)
+static struct outcome_item *put(struct spool *spool, uint32_t index, struct bytes key,
+                                struct bytes value)
 {
     assert(key.len > 0 && key.len <= SPOOL_KEY_MAX);
     assert(value.len <= SPOOL_VALUE_MAX);
@@ -246,6 +263,20 @@ void spool_put_state(struct spool *spool, uint32_t index, struct bytes key, stru
     if (value.len > 0) {
         memcpy(item->bytes + key.len, value.data, value.len);
     }
+    return item;
+}
+
+void spool_put_state(struct spool *spool, uint32_t worker, struct bytes key, struct bytes value)
+{
+    put(spool, worker, key, value);
+}
+
+void spool_write_state(struct spool *spool, uint32_t worker, struct bytes key, struct bytes value,
+                       struct spool_write *write)
+{
+    assert(write->stable != NULL);
+    write->worker = worker;
+    put(spool, worker, key, value)->write = write;
 }
 
 void spool_each_state(struct spool *spool,

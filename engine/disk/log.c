@@ -231,6 +231,11 @@ void log_close(struct log *log)
     free(log);
 }
 
+uint32_t log_start_count(const struct log *log)
+{
+    return log->start_count;
+}
+
 uint64_t log_id(const struct log *log)
 {
     return log->id;

@@ -136,6 +136,9 @@ bool log_idle(const struct log *log);
 
 uint64_t log_id(const struct log *log);
 
+/* How often it was begun, this time included; 65,535 may stand for more. */
+uint32_t log_start_count(const struct log *log);
+
 /* True for a place in the part of the log that a crash left unsealed. After log_recover. */
 bool log_place_in_tail(const struct log *log, uint64_t place);
 

@@ -183,6 +183,16 @@ static void read_some(struct model_worker *worker)
 
 /* ---- named states ------------------------------------------------------------------------- */
 
+static void on_stable(struct spool_write *write)
+{
+    struct model_key *key = CONTAINER_OF(write, struct model_key, write);
+    struct spool_world *world = key->world;
+    EXPECT(world, key->writing != 0, "stable though nothing is written");
+    key->value_safe = key->writing > key->value_safe ? key->writing : key->value_safe;
+    key->writing = 0;
+    world->counts.stable_states++;
+}
+
 static void set_some(struct model_worker *worker)
 {
     struct spool_world *world = worker->world;
@@ -194,8 +204,17 @@ static void set_some(struct model_worker *worker)
     snprintf(key, sizeof key, "key%u", k);
     uint32_t number = world->keys[k].value = ++world->keys[k].numbers;
     int len = number % 5 == 0 ? 0 : snprintf(value, sizeof value, "%u%*s", number, number % 40, "");
-    spool_put_state(world->spool, worker->index, bytes_from_string(key),
-                    bytes_of(value, (size_t)len));
+    struct bytes bytes = bytes_of(value, (size_t)len);
+    struct model_key *model = &world->keys[k];
+    if (model->writing != 0 || below(world, 2) == 0) {
+        spool_put_state(world->spool, worker->index, bytes_from_string(key), bytes);
+        return;
+    }
+    model->world = world;
+    model->writing = number;
+    model->write.stable = on_stable;
+    spool_write_state(world->spool, worker->index, bytes_from_string(key), bytes, &model->write);
+    EXPECT(world, model->writing == number, "stable inside the call");
 }
 
 static void on_durable(struct spool_barrier *barrier)
@@ -264,6 +283,7 @@ static void check_keys(struct spool_world *world)
         }
         EXPECT(world, good, "key %u is %u, wanted %u to %u", k, seen, key->value_safe, key->value);
         key->value = key->value_safe = seen;
+        key->writing = 0;
     }
 }
 

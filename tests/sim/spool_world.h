@@ -44,7 +44,7 @@ void spool_world_restart(struct spool_world *world, enum spool_spoil spoil);
 
 struct spool_world_counts {
     uint64_t accepted, refused, events, finished, crashes, opens_failed, reclaimed, sync_failures,
-        damaged, read, barriers;
+        damaged, read, barriers, stable_states;
 };
 struct spool_world_counts spool_world_counts(const struct spool_world *world);
 

@@ -86,6 +86,9 @@ struct model_worker {
 struct model_key {
     uint32_t numbers; /* used so far; a multiple of five deletes */
     uint32_t value, value_safe;
+    struct spool_write write;
+    uint32_t writing; /* the number that `write` will tell of; 0: it is free */
+    struct spool_world *world;
 };
 
 /* A wait for what was handed over by the keeper's own worker. */

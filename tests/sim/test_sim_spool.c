@@ -51,6 +51,7 @@ TEST(a_calm_world_ends_with_nothing_left)
     CHECK(counts.accepted > 100);
     CHECK(counts.finished >= counts.accepted);
     CHECK(counts.reclaimed > 10);
+    CHECK(counts.stable_states > 10);
     CHECK(spool_world_good(world));
     spool_world_destroy(world);
 }
