@@ -9,8 +9,6 @@
 #include "spool.h"
 #include "vmta/registry.h"
 
-#define SITE_NAME_MAX 512
-
 /* What goes to one worker. While the letter is away `batch` is the other worker's. */
 struct handover {
     struct letter letter;

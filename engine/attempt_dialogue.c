@@ -261,6 +261,7 @@ static void on_established(struct client *client, void *owner)
         /* Others that failed at the same time may have held it: but this host does answer. */
         attempt->queue->retry_index = 0;
         queue_hold_until(attempt->queue, 0, now_ms(attempt));
+        schedule_clock_moved(attempt->attempts->scheduler, attempt->queue);
         attempt->queue = NULL;
     }
     schedule_opened(attempt->attempts->scheduler, attempt);

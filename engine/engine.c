@@ -15,6 +15,7 @@
 #include "base/logger.h"
 #include "callers.h"
 #include "control.h"
+#include "domain_rates.h"
 #include "io/io.h"
 #include "policy/config.h"
 #include "schedule.h"
@@ -109,12 +110,13 @@ struct engine *engine_create(const struct engine_options *options, struct error 
     engine->mailboxes = mailboxes_create(engine->worker_count, mailbox_len);
     engine->limits = limits_create(LIMITS_MAX);
     engine->callers = callers_create(ENGINE_SESSIONS_MAX);
+    engine->domain_rates = engine->limits == NULL ? NULL : domain_rates_create(engine->limits);
     bool alone = engine->worker_count == 1;
     if (!alone) {
         engine->registry = registry_create(engine->worker_count, ENGINE_KEEPER, SCHEDULE_SITES_MAX);
     }
     if (engine->mailboxes == NULL || engine->limits == NULL || engine->callers == NULL ||
-        (!alone && engine->registry == NULL)) {
+        engine->domain_rates == NULL || (!alone && engine->registry == NULL)) {
         error_set(error, EX_SOFTWARE_, "out of memory");
         engine->config = NULL; /* still the caller's */
         engine_destroy(engine);
@@ -166,19 +168,44 @@ int engine_open_spool(struct engine *engine, struct error *error)
     return engine->spool == NULL ? -1 : 0;
 }
 
-static void on_state(void *owner, struct bytes key, struct bytes value)
+static void restore_pause(struct engine *engine, struct bytes text)
 {
-    struct engine *engine = owner;
-    struct bytes prefix = BYTES("pause:");
-    (void)value;
-    if (!bytes_starts_with(key, prefix)) {
-        return;
-    }
-    char *pattern = bytes_to_string(bytes_slice(key, prefix.len, key.len));
+    char *pattern = bytes_to_string(text);
     for (uint32_t i = 0; pattern != NULL && i < engine->worker_count; i++) {
         schedule_pause(engine->schedulers[i], pattern); /* before the workers run */
     }
     free(pattern);
+}
+
+static void on_state(void *owner, struct bytes key, struct bytes value)
+{
+    struct engine *engine = owner;
+    const struct io *io = keeper(engine)->io;
+    const struct kept_time at = {io_now_ms(io), io_wall_ms(io)};
+    struct bytes pause = BYTES("pause:"), site;
+    if (bytes_starts_with(key, pause)) {
+        restore_pause(engine, bytes_slice(key, pause.len, key.len));
+    } else if (schedule_state_site(key, &site)) {
+        uint32_t worker =
+            engine->registry == NULL ? ENGINE_KEEPER : registry_arrive(engine->registry, site);
+        schedule_restore(engine->schedulers[worker], key, value, &at);
+    } else {
+        domain_rates_restore(engine->domain_rates, key, value, at.now_ms, at.wall_ms);
+    }
+}
+
+static void restore_states(struct engine *engine)
+{
+    struct io *io = keeper(engine)->io;
+    if (!spool_is_fresh(engine->spool)) {
+        uint64_t now_ms = io_now_ms(io);
+        domain_rates_begin_full(engine->domain_rates, now_ms);
+        for (uint32_t i = 0; i < engine->worker_count; i++) {
+            schedule_begin_full(engine->schedulers[i], now_ms);
+        }
+    }
+    spool_each_state(engine->spool, on_state, engine);
+    domain_rates_start(engine->domain_rates, io, engine->spool, ENGINE_KEEPER);
 }
 
 int engine_restore(struct engine *engine, struct error *error)
@@ -205,7 +232,7 @@ int engine_restore(struct engine *engine, struct error *error)
     }
     arrivals_record_received(engine->arrivals, accounting_wants_received(engine->accounting));
     spool_on_arrival(engine->spool, arrivals_take, engine->arrivals);
-    spool_each_state(engine->spool, on_state, engine);
+    restore_states(engine);
     spool_each_message(engine->spool, arrivals_take_found, engine->arrivals);
     engine->restored = true;
     return 0;
@@ -348,6 +375,7 @@ static void on_drain_poll(struct timer *timer)
         worker_abort(worker);
     }
     if (worker_gone(worker)) {
+        schedule_write_clocks(worker->scheduler);
         spool_flush(order->engine->spool, worker->index); /* goes before the answer */
         answer_order(order, on_drained);
         return;
@@ -727,6 +755,7 @@ void engine_destroy(struct engine *engine)
     }
     callers_destroy(engine->callers);
     registry_destroy(engine->registry);
+    domain_rates_destroy(engine->domain_rates);
     limits_destroy(engine->limits);
     mailboxes_destroy(engine->mailboxes);
     config_free(engine->config);

@@ -20,6 +20,7 @@ struct arrivals;
 struct callers;
 struct config;
 struct control;
+struct domain_rates;
 struct limits;
 struct mailboxes;
 struct registry;
@@ -62,6 +63,7 @@ struct engine {
     struct config *config;
     struct mailboxes *mailboxes;
     struct limits *limits;
+    struct domain_rates *domain_rates;
     struct registry *registry; /* NULL with one worker */
     struct callers *callers;
     struct spool *spool;

@@ -157,7 +157,10 @@ static void deliver(struct outcomes *outcomes, struct queue *queue, struct rcpt 
                     struct event *event)
 {
     event->type = EVENT_DELIVERED;
-    queue->retry_index = 0;
+    if (queue->retry_index != 0) {
+        queue->retry_index = 0;
+        schedule_clock_moved(outcomes->scheduler, queue);
+    }
     queue->site->delivered++;
     outcomes->scheduler->delivered_rcpts++;
     queue_done(queue, rcpt);
@@ -264,6 +267,7 @@ static uint64_t move_retry_clock(struct queue *queue, uint64_t now_ms)
         queue->retry_index++;
     }
     queue_hold_until(queue, now_ms + wait_ms, now_ms);
+    schedule_clock_moved(queue->site->scheduler, queue);
     return wait_ms;
 }
 

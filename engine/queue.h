@@ -16,6 +16,7 @@
 #include "base/timers.h"
 #include "message.h"
 
+struct queue_clock;
 struct site;
 
 #define QUEUE_WAKE_MAX  1024 /* recipients moved from deferred to ready, or expired, in one turn */
@@ -39,6 +40,7 @@ struct queue {
     uint8_t tls_need;       /* enum tls_need of every message here */
     bool paused;
     struct queue_error *last_error; /* NULL = none; owned */
+    struct queue_clock *clock;      /* the scheduler's: its retry clock in the spool, or NULL */
     /* private: */
     struct timers *timers;
     struct timer timer; /* first of: deferred due, not_before, expiry sweep */

@@ -23,6 +23,7 @@
 #define HELD_WAIT_MS    1000 /* the journal is full or a sink holds */
 #define NO_ROOM_WAIT_MS 1000
 #define GATE_RETRY_MS   1000
+#define BLOCK_WAIT_MS   100 /* a block of starts is on its way to the disk */
 
 static uint64_t now_ms(const struct scheduler *scheduler)
 {
@@ -63,7 +64,9 @@ static void wait_until(struct site *site, uint64_t due_ms)
 {
     leave_place(site);
     site->wait = SITE_WAITING_TIME;
-    timer_start(io_timers(site->scheduler->io), &site->timer, due_ms);
+    if (due_ms != UINT64_MAX) { /* else somebody wakes it: schedule_wake_site */
+        timer_start(io_timers(site->scheduler->io), &site->timer, due_ms);
+    }
     settle_wake(site); /* others need not wait so long */
 }
 
@@ -232,19 +235,22 @@ static bool wants_connection(const struct site *site)
            site_sendable_count(site) > site->opening_count;
 }
 
-/* When its rates allow the next message; now if at once. */
-static uint64_t rates_open_ms(const struct site *site, uint64_t now)
+/* When its rates allow the next message; now if at once, UINT64_MAX when a block is written. */
+static uint64_t rates_open_ms(struct site *site, uint64_t now)
 {
+    if (site->keeping != NULL) {
+        schedule_reserve(site);
+    }
     uint64_t due_ms = rate_next_ms(&site->message_rate, now);
     if (site->domain_rate != NULL) {
-        uint64_t shared_ms = shared_rate_next_ms(site->domain_rate, now);
+        uint64_t shared_ms = schedule_domain_next_ms(site);
         due_ms = shared_ms > due_ms ? shared_ms : due_ms;
     }
     return due_ms;
 }
 
 /* Time to wait before a connection may open, 0 if none: holds and rates, without taking any. */
-static uint64_t opening_wait_until(const struct site *site, uint64_t now)
+static uint64_t opening_wait_until(struct site *site, uint64_t now)
 {
     const struct scheduler *scheduler = site->scheduler;
     if (spool_attempts_held(scheduler->spool)) {
@@ -402,29 +408,18 @@ static void offer_to_idle(struct site *site)
     list_splice_back(&site->idle, &unasked);
 }
 
-/* When this rate has forgotten every start, at the latest; 0 if it remembers none. */
-static uint64_t forgotten_ms(const struct rate *rate, uint64_t n, uint64_t window_ms, uint64_t now)
-{
-    return n == UINT64_MAX || rate_free(rate, now) >= n ? 0 : now + window_ms + 1;
-}
-
 /* A site that came back with fresh rates within their window would exceed them: it stays so long,
- * empty. */
-static uint64_t keep_until_ms(const struct site *site, uint64_t now)
-{
-    const struct domain_settings *settings = site->settings;
-    uint64_t messages_ms = forgotten_ms(&site->message_rate, settings->max_msg_rate.count,
-                                        settings->max_msg_rate.window_ms, now);
-    uint64_t connects_ms = forgotten_ms(&site->connect_rate, settings->max_connect_rate.count,
-                                        settings->max_connect_rate.window_ms, now);
-    return messages_ms > connects_ms ? messages_ms : connects_ms;
-}
-
+ * empty; and then until nothing of it is left in the spool. */
 static void keep_or_free(struct site *site)
 {
-    uint64_t until_ms = keep_until_ms(site, now_ms(site->scheduler));
-    if (until_ms == 0) {
-        schedule_free_site(site);
+    uint64_t now = now_ms(site->scheduler);
+    uint64_t until_ms = rate_forgets_ms(&site->message_rate, now);
+    uint64_t connects_ms = rate_forgets_ms(&site->connect_rate, now);
+    until_ms = connects_ms > until_ms ? connects_ms : until_ms;
+    if (until_ms <= now) {
+        if (schedule_drop_kept(site)) {
+            schedule_free_site(site);
+        }
     } else if (site->wait != SITE_KEPT) {
         wait_until(site, until_ms);
         site->wait = SITE_KEPT;
@@ -581,12 +576,17 @@ uint32_t schedule_take_rate(struct scheduler *scheduler, struct site *site, uint
     uint64_t free_here = rate_free(&site->message_rate, now);
     uint32_t granted = free_here < want ? (uint32_t)free_here : want;
     if (site->domain_rate != NULL && granted > 0) {
-        granted = shared_rate_take(site->domain_rate, now, granted);
+        granted = schedule_domain_take(site, granted);
     }
     if (granted > 0) {
         granted = rate_take(&site->message_rate, now, granted);
     }
-    *again_ms = granted == 0 ? rates_open_ms(site, now) : now;
+    if (granted == 0) {
+        uint64_t open_ms = rates_open_ms(site, now);
+        *again_ms = open_ms == UINT64_MAX ? now + BLOCK_WAIT_MS : open_ms;
+    } else if (site->keeping != NULL) {
+        schedule_reserve(site); /* ahead of need */
+    }
     return granted;
 }
 
@@ -648,7 +648,9 @@ struct scheduler *scheduler_create(const struct scheduler_options *options)
     map_init(&scheduler->lanes, SCHEDULE_VMTAS_MAX);
     map_init(&scheduler->gates, SCHEDULE_SITES_MAX);
     pauses_init(&scheduler->pauses);
+    scheduler->domain_rates = options->domain_rates;
     timer_init(&scheduler->gate_timer, on_gate_timer);
+    schedule_keeping_init(scheduler);
     list_init(&scheduler->all_sites);
     list_init(&scheduler->all_lanes);
     list_init(&scheduler->lanes_ready);
@@ -672,6 +674,14 @@ void schedule_site_init(struct site *site)
     list_init(&site->sendable);
     list_init(&site->attempts);
     list_init(&site->idle);
+}
+
+void schedule_wake_site(struct site *site)
+{
+    if (site->wait == SITE_WAITING_TIME) {
+        leave_place(site);
+    }
+    schedule_mark(site->scheduler, site);
 }
 
 void schedule_wake_all(struct scheduler *scheduler)

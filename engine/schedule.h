@@ -21,6 +21,7 @@
 #include "vmta/vmta.h"
 
 struct attempt;
+struct domain_rates;
 struct config;
 struct config_vmta;
 struct spool;
@@ -77,6 +78,10 @@ struct scheduler {
     struct list dirty;         /* sites to look at */
     struct list waiting_gates; /* gates with waiting sites */
     struct timer gate_timer;
+    struct list clocks_moved; /* struct queue_clock: retry clocks to be written */
+    struct timer clock_timer;
+    uint64_t full_since_ms; /* rates that write nothing begin full as of then; 0: empty */
+    struct domain_rates *domain_rates;
     struct gate total; /* total-max-smtp-out */
     struct pauses pauses;
     uint64_t rcpt_count;       /* resident here */
@@ -95,6 +100,7 @@ struct scheduler_options {
     struct io *io;
     struct spool *spool;
     struct limits *limits;
+    struct domain_rates *domain_rates;
     struct mailboxes *mailboxes;
     const struct config *config;
     uint32_t worker, workers;
@@ -110,6 +116,25 @@ struct scheduler *scheduler_create(const struct scheduler_options *options);
 void scheduler_attach(struct scheduler *scheduler, struct attempts *attempts,
                       struct outcomes *outcomes);
 void scheduler_destroy(struct scheduler *scheduler); /* attempts must be gone */
+
+/* ---- at start, before it runs and before the first arrival ---- */
+
+/* The spool was used before: rates that write nothing begin full, as of since_ms. */
+void schedule_begin_full(struct scheduler *scheduler, uint64_t since_ms);
+
+/* The site ("domain/vmta") that a named state is about; false: it is none of ours. */
+bool schedule_state_site(struct bytes key, struct bytes *site);
+
+struct kept_time {
+    uint64_t now_ms;
+    int64_t wall_ms;
+};
+/* A state that was found, to the owner of its site: which is there from now on, and counts one
+ * arrival, as if a recipient had come. */
+void schedule_restore(struct scheduler *scheduler, struct bytes key, struct bytes value,
+                      const struct kept_time *at);
+
+/* ---- while it runs ---- */
 
 /* A recipient arrives at its owner; its message's vmta names the lane. */
 void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt);
@@ -136,6 +161,11 @@ uint32_t schedule_take_rate(struct scheduler *scheduler, struct site *site, uint
 void schedule_opened(struct scheduler *scheduler, struct attempt *attempt);
 void schedule_idle(struct scheduler *scheduler, struct attempt *attempt);
 void schedule_closed(struct scheduler *scheduler, struct attempt *attempt);
+
+/* The queue's retry clock was moved or reset: it is written within a second. */
+void schedule_clock_moved(struct scheduler *scheduler, struct queue *queue);
+/* At once; at the end of a drain. */
+void schedule_write_clocks(struct scheduler *scheduler);
 
 /* ---- asked by control ---- */
 

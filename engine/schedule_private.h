@@ -1,4 +1,5 @@
-/* What schedule.c (who sends next) and schedule_sites.c (which sites there are) share. */
+/* What schedule.c (who sends next), schedule_sites.c (which sites there are) and
+ * schedule_keeping.c (what of them survives a restart) share. */
 #ifndef ENGINE_SCHEDULE_PRIVATE_H
 #define ENGINE_SCHEDULE_PRIVATE_H
 
@@ -12,9 +13,30 @@ void schedule_wake_all(struct scheduler *scheduler);
 void schedule_gate_init(struct gate *gate, struct limit *limit);
 /* Takes the site out of where it waits; a wake it holds goes to the next. */
 void schedule_leave_place(struct site *site);
+/* What it waited for may have come: it is looked at in the next run. */
+void schedule_wake_site(struct site *site);
 
 /* ---- schedule_sites.c ---- */
 /* An empty site without connections: its owner hears of it, then it is freed. */
 void schedule_free_site(struct site *site);
+/* Found or made; NULL: no memory, or there are too many. */
+struct site *schedule_obtain_site(struct scheduler *scheduler, struct bytes vmta,
+                                  struct bytes domain);
+struct queue *schedule_obtain_queue(struct site *site, enum tls_need tls_need);
+
+/* ---- schedule_keeping.c ---- */
+void schedule_keeping_init(struct scheduler *scheduler);
+/* For a new site, whose rates are as configured; and after each reload. */
+void schedule_begin_rates(struct site *site);
+void schedule_keep_rates(struct site *site);
+/* Writes the blocks that are due; only with site->keeping. */
+void schedule_reserve(struct site *site);
+/* The site's shared rate: when to ask again, and taking; only with site->domain_rate. */
+uint64_t schedule_domain_next_ms(struct site *site);
+uint32_t schedule_domain_take(struct site *site, uint32_t want);
+/* True: nothing of this empty site is in the spool. Else it is being deleted, and the site is
+ * looked at again. */
+bool schedule_drop_kept(struct site *site);
+void schedule_free_clock(struct queue *queue);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "attempt.h"
 #include "base/logger.h"
+#include "domain_rates.h"
 #include "outcome.h"
 #include "policy/config.h"
 #include "policy/domain.h"
@@ -16,7 +17,6 @@
 #include "schedule_private.h"
 
 #define LOCAL_ADDRESSES_MAX 1024 /* of this host, for CIDR ranges of source addresses */
-#define SITE_NAME_MAX       512
 
 /* ---- virtual MTAs ---- */
 
@@ -159,18 +159,13 @@ static struct gate *domain_gate(struct scheduler *scheduler, const struct site *
     return gate;
 }
 
-static struct shared_rate *domain_rate(struct scheduler *scheduler, const struct site *site)
+static struct domain_rate *domain_rate(struct scheduler *scheduler, const struct site *site)
 {
     struct rate_value rate = site->settings->domain_max_msg_rate;
     if (rate.count == UINT64_MAX || rate.window_ms == 0) {
         return NULL;
     }
-    struct shared_rate *shared =
-        limits_rate_entry(scheduler->limits, LIMIT_DOMAIN, site_domain(site));
-    if (shared != NULL) {
-        shared_rate_set(shared, rate.count, rate.window_ms);
-    }
-    return shared;
+    return domain_rates_set(scheduler->domain_rates, site_domain(site), rate.count, rate.window_ms);
 }
 
 static void init_rate(struct rate *rate, struct rate_value value)
@@ -188,7 +183,7 @@ static void on_queue_changed(struct queue *queue)
     schedule_mark(queue->site->scheduler, queue->site);
 }
 
-static struct queue *queue_for(struct site *site, enum tls_need tls_need)
+struct queue *schedule_obtain_queue(struct site *site, enum tls_need tls_need)
 {
     struct queue *queue = site_queue(site, tls_need);
     if (queue == NULL) {
@@ -229,15 +224,20 @@ static struct site *create_site(struct scheduler *scheduler, struct vmta_lane *l
     }
     init_rate(&site->message_rate, site->settings->max_msg_rate);
     init_rate(&site->connect_rate, site->settings->max_connect_rate);
+    schedule_begin_rates(site);
     site->domain_gate = domain_gate(scheduler, site);
     site->domain_rate = domain_rate(scheduler, site);
     list_push_back(&scheduler->all_sites, &site->all_node);
     return site;
 }
 
-static struct site *site_for(struct scheduler *scheduler, struct vmta_lane *lane,
-                             struct bytes domain)
+struct site *schedule_obtain_site(struct scheduler *scheduler, struct bytes vmta,
+                                  struct bytes domain)
 {
+    struct vmta_lane *lane = lane_for(scheduler, vmta);
+    if (lane == NULL) {
+        return NULL;
+    }
     char memory[SITE_NAME_MAX];
     struct buffer name;
     buffer_init(&name, memory, sizeof memory);
@@ -265,6 +265,7 @@ void schedule_free_site(struct site *site)
     struct list_node *node;
     while ((node = list_first(&site->queues)) != NULL) {
         struct queue *queue = CONTAINER_OF(node, struct queue, site_node);
+        schedule_free_clock(queue);
         queue_deinit(queue);
         free(queue);
     }
@@ -273,6 +274,7 @@ void schedule_free_site(struct site *site)
     list_remove(&site->dirty_node);
     rate_deinit(&site->message_rate);
     rate_deinit(&site->connect_rate);
+    free(site->keeping);
     route_unref(site->route);
     free(site);
 }
@@ -289,9 +291,9 @@ static uint64_t due_ms(const struct scheduler *scheduler, const struct rcpt *rcp
 void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt)
 {
     const struct message *message = rcpt_message(rcpt);
-    struct vmta_lane *lane = lane_for(scheduler, message_vmta(message));
-    struct site *site = lane == NULL ? NULL : site_for(scheduler, lane, rcpt_domain(rcpt));
-    struct queue *queue = site == NULL ? NULL : queue_for(site, (enum tls_need)message->tls_need);
+    struct site *site = schedule_obtain_site(scheduler, message_vmta(message), rcpt_domain(rcpt));
+    struct queue *queue =
+        site == NULL ? NULL : schedule_obtain_queue(site, (enum tls_need)message->tls_need);
     if (queue == NULL) {
         /* It is safe in the spool and comes back with a restart; nothing better can be done. */
         LOG_ERROR("out of memory for queue %.*s/%.*s: recipient waits in the spool",
@@ -300,8 +302,8 @@ void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt)
     }
     scheduler->rcpt_count++;
     site->arrived_count++;
-    limit_take(lane->resident, 1);
-    limit_take(lane->resident_bytes, message->body_size);
+    limit_take(site->lane->resident, 1);
+    limit_take(site->lane->resident_bytes, message->body_size);
     queue_put(queue, rcpt, due_ms(scheduler, rcpt), io_now_ms(scheduler->io));
 }
 
@@ -377,7 +379,9 @@ static void retry_site(void *owner, struct site *site)
     uint64_t now = io_now_ms(site->scheduler->io);
     for (struct list_node *node = list_first(&site->queues); node != NULL;
          node = list_next(&site->queues, node)) {
-        queue_retry_now(CONTAINER_OF(node, struct queue, site_node), now);
+        struct queue *queue = CONTAINER_OF(node, struct queue, site_node);
+        queue_retry_now(queue, now);
+        schedule_clock_moved(site->scheduler, queue);
     }
     site->hold_opening_ms = 0;
     command->count++;
@@ -414,6 +418,7 @@ static void reload_site(void *owner, struct site *site)
     site->settings = config_domain(scheduler->config, site->lane->settings, site_domain(site));
     change_rate(&site->message_rate, site->settings->max_msg_rate);
     change_rate(&site->connect_rate, site->settings->max_connect_rate);
+    schedule_keep_rates(site);
     site->domain_gate = domain_gate(scheduler, site);
     site->domain_rate = domain_rate(scheduler, site);
     for (struct list_node *node = list_first(&site->queues); node != NULL;
@@ -485,9 +490,11 @@ static void drop_site(void *owner, struct site *site)
     (void)owner;
     struct list_node *node;
     while ((node = list_first(&site->queues)) != NULL) {
+        struct queue *queue = CONTAINER_OF(node, struct queue, site_node);
         list_remove(node);
-        queue_deinit(CONTAINER_OF(node, struct queue, site_node));
-        free(CONTAINER_OF(node, struct queue, site_node));
+        schedule_free_clock(queue);
+        queue_deinit(queue);
+        free(queue);
     }
     schedule_free_site(site);
 }

@@ -16,17 +16,23 @@
 #include "resolve.h"
 #include "vmta/rates.h"
 
+struct domain_rate;
 struct scheduler;
+struct site_keeping;
 struct vmta_lane;
 struct domain_settings;
 struct gate;
+
+/* Bytes of its name: with what the keys of its states put before it, the spool takes 512. */
+#define SITE_NAME_MAX 480
 
 /* A site is in exactly one place. */
 enum site_wait {
     SITE_QUIET,        /* nothing sendable, or all its connections are busy with it */
     SITE_READY,        /* in its virtual MTA's ready list, to open a connection */
     SITE_WAITING_GATE, /* in the list of one full limit */
-    SITE_WAITING_TIME, /* timer runs: rate, connect rate, suspended addresses, hold */
+    SITE_WAITING_TIME, /* timer runs: rate, connect rate, suspended addresses, hold; or a block
+                          of a rate is being written */
     SITE_KEPT,         /* empty, but its rates remember starts: gone when they do not */
 };
 
@@ -38,15 +44,16 @@ struct site {
     struct scheduler *scheduler;
     struct vmta_lane *lane;
     const struct domain_settings *settings;
-    struct gate *domain_gate; /* domain-max-smtp-out, shared by virtual MTAs; NULL = none */
-    struct shared_rate *domain_rate;
-    struct list queues;     /* struct queue */
-    struct list sendable;   /* struct queue, round robin */
-    struct list attempts;   /* every connection */
-    struct list idle;       /* those that wait for mail */
-    uint32_t attempt_count; /* opening, busy and idle */
+    struct gate *domain_gate;        /* domain-max-smtp-out, shared by virtual MTAs; NULL = none */
+    struct domain_rate *domain_rate; /* domain-max-msg-rate; NULL = none */
+    struct list queues;              /* struct queue */
+    struct list sendable;            /* struct queue, round robin */
+    struct list attempts;            /* every connection */
+    struct list idle;                /* those that wait for mail */
+    uint32_t attempt_count;          /* opening, busy and idle */
     uint32_t opening_count;
     struct rate message_rate, connect_rate;
+    struct site_keeping *keeping; /* of rates that survive a restart; NULL: there are none */
     enum site_wait wait;
     struct gate *waits_at; /* SITE_WAITING_GATE: where */
     struct gate *woken_by; /* a wake of this gate is its to use or to pass on */

@@ -129,6 +129,7 @@ static int create_delivery(struct worker *worker, struct error *error)
         .io = worker->io,
         .spool = engine->spool,
         .limits = engine->limits,
+        .domain_rates = engine->domain_rates,
         .mailboxes = engine->mailboxes,
         .config = worker->config,
         .worker = worker->index,

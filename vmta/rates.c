@@ -172,6 +172,12 @@ uint64_t rate_next_ms(const struct rate *rate, uint64_t now_ms)
     return next_ms;
 }
 
+uint64_t rate_forgets_ms(const struct rate *rate, uint64_t now_ms)
+{
+    uint64_t free_ms = rate->count == 0 ? 0 : group_at(rate, rate->count - 1)->free_ms;
+    return free_ms > now_ms ? free_ms : now_ms;
+}
+
 size_t rate_memory(const struct rate *rate)
 {
     return rate->more == NULL ? 0 : rate->capacity * sizeof(struct rate_group);
@@ -238,6 +244,17 @@ void rate_block_written(struct rate *rate, bool stable)
     rate->writing = false;
     rate->reserved += stable ? rate->block : 0;
     rate->block = 0;
+}
+
+bool rate_retire(struct rate *rate, uint64_t now_ms)
+{
+    forget_old(rate, now_ms);
+    if (rate->count > 0 || rate->writing) {
+        return false;
+    }
+    rate->reserved = rate->block = 0;
+    rate->writing = true;
+    return true;
 }
 
 void rate_restore(struct rate *rate, uint64_t now_ms, int64_t wall_ms,

@@ -75,6 +75,9 @@ uint64_t rate_free(const struct rate *rate, uint64_t now_ms);
  * 0, or because a block has to be written first (then ask again when that is done). */
 uint64_t rate_next_ms(const struct rate *rate, uint64_t now_ms);
 
+/* When it will have forgotten every start; now_ms if it remembers none. */
+uint64_t rate_forgets_ms(const struct rate *rate, uint64_t now_ms);
+
 /* Bytes of memory beyond the struct. */
 size_t rate_memory(const struct rate *rate);
 
@@ -101,6 +104,11 @@ size_t rate_reserve_block(struct rate *rate, uint64_t now_ms, int64_t wall_ms,
 
 /* The marks are stable (the block may be used from now on), or could not be written. */
 void rate_block_written(struct rate *rate, bool stable);
+
+/* Nothing is remembered and nothing being written, so the marks are worth nothing: what is still
+ * reserved is given up, they may be deleted, and when that is stable: rate_block_written. False:
+ * not now. */
+bool rate_retire(struct rate *rate, uint64_t now_ms);
 
 /* For a rate just initialised: counts written starts as of their time; one in the future counts as
  * now. Marks of one rate, in their order. */

@@ -15,7 +15,6 @@ struct scenario_options {
     uint64_t seed;
     uint32_t workers; /* 0: drawn, and drawn anew at each restart */
     bool kills;       /* no trouble but kill -9, soon and often; 1, 4, 2, 1 … workers in turn */
-    bool rates;       /* message rates are held against arrivals, too */
     bool trace;       /* everything that happens goes to standard output */
 };
 

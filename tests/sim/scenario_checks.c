@@ -5,7 +5,6 @@
 #include "scenario_private.h"
 #include "sim_records.h"
 
-#define RATE_WINDOW_US (60 * SIM_SECOND)
 #define RATE_JITTER_US (2 * SIM_SECOND) /* from the decision to the host's clock */
 
 /* ---- what hosts see --------------------------------------------------------------------- */
@@ -155,17 +154,18 @@ static void enter_takes(struct scenario *scenario)
 
 /* ---- rates ------------------------------------------------------------------------------ */
 
-/* The recipients that came in the window that begins with `from`. */
+/* The recipients that came in the window that begins with `from`; vmta UINT32_MAX: from all. */
 static uint32_t count_window(const struct scenario *scenario, const struct sim_mx_record *from,
                              const struct domain_plan *domain, uint32_t vmta)
 {
-    uint64_t end_us = from->began_us + RATE_WINDOW_US - RATE_JITTER_US;
+    uint64_t end_us = from->began_us + scenario->rate_window_us - RATE_JITTER_US;
     uint32_t count = 0;
     for (const struct sim_mx_record *record = from; record != NULL && record->began_us < end_us;
          record = sim_farm_next(scenario->farm, record)) {
         const struct address *source = &record->source;
         for (uint32_t i = 0; i < domain->host_count; i++) {
-            bool counted = record->mx == domain->hosts[i] && vmta_of(scenario, source) == vmta;
+            bool counted = record->mx == domain->hosts[i] &&
+                           (vmta == UINT32_MAX || vmta_of(scenario, source) == vmta);
             count += counted ? record->rcpt_count : 0;
         }
     }
@@ -176,13 +176,14 @@ static void check_rates(struct scenario *scenario)
 {
     const struct sim_mx_record *record = NULL;
     while ((record = sim_farm_next(scenario->farm, record)) != NULL) {
-        uint32_t vmta = vmta_of(scenario, &record->source);
+        uint32_t vmta = scenario->rate_is_shared ? UINT32_MAX : vmta_of(scenario, &record->source);
         for (uint32_t d = 0; d < scenario->domain_count; d++) {
             uint32_t count = count_window(scenario, record, &scenario->domains[d], vmta);
             if (count > scenario->rate_max) {
-                scenario_wrong(scenario, "%u recipients in a minute from %s to %s, not %u", count,
-                               scenario->vmtas[vmta].name, scenario->domains[d].name,
-                               scenario->rate_max);
+                scenario_wrong(scenario, "%u recipients in %u s from %s to %s, not %u", count,
+                               (uint32_t)(scenario->rate_window_us / SIM_SECOND),
+                               vmta == UINT32_MAX ? "all" : scenario->vmtas[vmta].name,
+                               scenario->domains[d].name, scenario->rate_max);
             }
         }
     }
@@ -200,7 +201,7 @@ void scenario_check_all(struct scenario *scenario)
     if (wrong != NULL) {
         scenario_wrong(scenario, "%s", wrong);
     }
-    if (scenario->rate_max > 0 && scenario->options.rates) {
+    if (scenario->rate_max > 0) {
         check_rates(scenario);
     }
 }

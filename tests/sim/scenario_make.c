@@ -111,6 +111,11 @@ static void make_configuration(struct scenario *scenario)
     add_line(scenario, "  bounce-after %uh", (uint32_t)sim_between(sim, 24, 48));
     add_line(scenario, "  max-msg-per-connection %u", (uint32_t)sim_spread(sim, 1, 100));
     add_line(scenario, "  use-starttls %s", sim_chance(sim, 500000) ? "yes" : "no");
+    if (scenario->rate_max > 0) {
+        add_line(scenario, "  %s %u/%us",
+                 scenario->rate_is_shared ? "domain-max-msg-rate" : "max-msg-rate",
+                 scenario->rate_max, (uint32_t)(scenario->rate_window_us / SIM_SECOND));
+    }
     add_line(scenario, "</domain>");
     add_line(scenario, "<acct-file " ACCOUNTING "/acct.csv>\n  records d,b,t,tq\n</acct-file>");
 }
@@ -180,6 +185,18 @@ static void make_clients(struct scenario *scenario)
     }
 }
 
+/* Windows on both sides of the minute from which on they survive a restart by what is written. */
+static void make_rate(struct scenario *scenario)
+{
+    static const uint32_t windows_s[] = {5, 20, 59, 60, 61, 120, 300, 1800};
+    struct sim *sim = scenario->sim;
+    size_t last = sizeof(windows_s) / sizeof(windows_s[0]) - 1;
+    scenario->rate_max = (uint32_t)sim_spread(sim, 1, 40);
+    scenario->rate_window_us = windows_s[sim_between(sim, 0, last)] * SIM_SECOND;
+    scenario->rate_is_shared = sim_chance(sim, 400000);
+    *sim_odds(sim) = (struct sim_odds){0};
+}
+
 void scenario_make(struct scenario *scenario)
 {
     struct sim *sim = scenario->sim;
@@ -189,8 +206,7 @@ void scenario_make(struct scenario *scenario)
     if (scenario->options.kills) {
         *sim_odds(sim) = (struct sim_odds){0};
     } else if (sim_chance(sim, RATED_WORLDS)) {
-        scenario->rate_max = (uint32_t)sim_spread(sim, 2, 40);
-        *sim_odds(sim) = (struct sim_odds){0};
+        make_rate(scenario);
     }
     make_vmtas(scenario);
     make_domains(scenario);

@@ -49,8 +49,12 @@ struct scenario {
     struct sim_event trouble, restart, relief;
     uint32_t relief_of; /* which trouble ends when relief fires */
     struct address relief_address;
-    uint32_t rate_max; /* recipients a minute from a virtual MTA to a domain; 0: no limit. Then
-                          hosts are prompt and the network is clean, to time it by arrivals */
+    /* Recipients in a window to a domain, from each virtual MTA or (shared) from all together; 0:
+     * no limit. Where there is one, hosts are prompt, and neither network nor clocks play tricks:
+     * so that arrivals tell when the engine decided. */
+    uint32_t rate_max;
+    uint64_t rate_window_us;
+    bool rate_is_shared;
     uint64_t sound_us; /* when its storage was last seen to be sound */
     bool at_peace, stopping;
     char configuration[CONFIGURATION_MAX];

@@ -7,6 +7,7 @@
 
 #define TROUBLE_US_MIN (10 * SIM_SECOND)
 #define TROUBLE_US_MAX (2 * SIM_HOUR)
+#define RATED_US_MAX   (600 * SIM_SECOND) /* between troubles where rates are held against it */
 #define RELIEF_US_MIN  SIM_SECOND
 #define RELIEF_US_MAX  SIM_HOUR
 #define DOWN_US_MIN    (100 * SIM_MS)
@@ -171,6 +172,19 @@ static void bring(struct scenario *scenario, enum trouble trouble)
     }
 }
 
+/* Rates are worth looking at across restarts, while there is still mail. */
+static enum trouble draw_trouble(struct scenario *scenario)
+{
+    bool restarts = scenario->rate_max > 0 && sim_chance(scenario->sim, 500000);
+    return (enum trouble)sim_between(scenario->sim, 0, restarts ? ORDERLY_STOP : TROUBLE_COUNT - 1);
+}
+
+static uint64_t draw_pause_us(struct scenario *scenario)
+{
+    return sim_spread(scenario->sim, TROUBLE_US_MIN,
+                      scenario->rate_max > 0 ? RATED_US_MAX : TROUBLE_US_MAX);
+}
+
 static void on_trouble(struct sim_event *event)
 {
     struct scenario *scenario = CONTAINER_OF(event, struct scenario, trouble);
@@ -179,17 +193,17 @@ static void on_trouble(struct sim_event *event)
         on_relief(&scenario->relief);
         sim_event_cancel(sim, &scenario->relief);
     }
-    enum trouble trouble = (enum trouble)sim_between(sim, 0, TROUBLE_COUNT - 1);
     if (scenario->options.kills) {
         bring(scenario, KILL);
         sim_event_in(sim, event, sim_spread(sim, SIM_SECOND, KILL_US_MAX));
         return;
     }
+    enum trouble trouble = draw_trouble(scenario);
     sim_note(sim, names[trouble], trouble, 0);
     scenario->relief_of = trouble;
     bring(scenario, trouble);
     sim_event_in(sim, &scenario->relief, sim_spread(sim, RELIEF_US_MIN, RELIEF_US_MAX));
-    sim_event_in(sim, event, sim_spread(sim, TROUBLE_US_MIN, TROUBLE_US_MAX));
+    sim_event_in(sim, event, draw_pause_us(scenario));
 }
 
 void scenario_begin_trouble(struct scenario *scenario)
@@ -205,7 +219,7 @@ void scenario_begin_trouble(struct scenario *scenario)
     }
     sim_clock_faults_start(sim);
     if (!sim_chance(sim, 200000)) { /* some worlds have only rude hosts */
-        sim_event_in(sim, &scenario->trouble, sim_spread(sim, TROUBLE_US_MIN, TROUBLE_US_MAX));
+        sim_event_in(sim, &scenario->trouble, draw_pause_us(scenario));
     }
 }
 

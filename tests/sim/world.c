@@ -1,11 +1,9 @@
 /* sim: runs worlds and says what was wrong, and how to see it again.
  *
- *     sim [--worlds N] [--seed S] [--workers W] [--seeds FILE] [--rates]
- *         [--trace]
+ *     sim [--worlds N] [--seed S] [--workers W] [--seeds FILE] [--trace]
  *
  * Runs the seeds of FILE first (one "SEED WORKERS" a line, # comments), then N worlds from seed S
- * on. Each runs twice: the same seed must give the same digest. With --rates the worlds that have
- * message rates are also held to them, by the hosts' clocks. With --trace one world runs once
+ * on. Each runs twice: the same seed must give the same digest. With --trace one world runs once
  * and tells everything. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,7 +18,7 @@ struct runner {
     uint64_t worlds, seed;
     uint32_t workers;
     const char *seeds_file;
-    bool trace, rates;
+    bool trace;
     uint64_t passed, failed, steps;
     uint64_t promised, delivered, bounced, crashes;
     double hours;
@@ -37,7 +35,6 @@ static void say_failure(const struct scenario_options *options, const char *what
 static void run_world(struct runner *runner, uint64_t seed, uint32_t workers)
 {
     struct scenario_options options = {.seed = seed, .workers = workers, .trace = runner->trace};
-    options.rates = runner->rates;
     struct scenario_result first, second;
     scenario_run(&options, &first);
     if (first.wrong[0] != '\0') {
@@ -85,10 +82,6 @@ static bool parse(struct runner *runner, int argc, char **argv)
 {
     bool worlds_given = false;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--rates") == 0) {
-            runner->rates = true;
-            continue;
-        }
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(argv[i], "--trace") == 0) {
             runner->trace = true;
@@ -121,7 +114,7 @@ int main(int argc, char **argv)
     struct runner runner = {.worlds = WORLDS, .seed = 1};
     if (!parse(&runner, argc, argv)) {
         fprintf(stderr, "usage: sim [--seed S] [--worlds N] [--workers W] [--seeds FILE] "
-                        "[--rates] [--trace]\n");
+                        "[--trace]\n");
         return 64;
     }
     if (runner.trace) {

@@ -3,7 +3,8 @@
  *
  * Two workers share limits; letters between them lie in a list until deliver_letters. A
  * connection opens when the test says so (establish) and takes mail when the scheduler offers it.
- */
+ * Named states are stable in the next turn, unless the test holds them back, and are found again
+ * by the schedulers of the next life (begin_life). */
 #ifndef TESTS_UNIT_SCHEDULE_WORLD_H
 #define TESTS_UNIT_SCHEDULE_WORLD_H
 
@@ -11,6 +12,7 @@
 
 #include "attempt.h"
 #include "config_files.h"
+#include "domain_rates.h"
 #include "io/io.h"
 #include "journal.h"
 #include "message.h"
@@ -25,6 +27,7 @@
 #define ATTEMPTS_MAX 64
 #define EVENTS_MAX   4096
 #define WORKERS      2
+#define STATES_MAX   32
 
 struct io {
     struct timers timers;
@@ -37,10 +40,26 @@ struct attempts {
     bool greedy; /* who is offered mail takes one message */
 };
 
+struct state {
+    char key[512], value[4096]; /* no value: it is not there */
+};
+
+/* What is on disk, and so survives this life. */
+static struct stored {
+    struct state states[STATES_MAX];
+    uint32_t count;
+} stored;
+
+struct state_write {
+    struct spool_write *write;
+    struct state state;
+};
+
 static struct world {
     struct io io;
     struct attempts attempts;
     struct limits *limits;
+    struct domain_rates *domain_rates;
     struct config *config;
     struct scheduler *schedulers[WORKERS];
     struct outcomes *outcomes[WORKERS];
@@ -51,6 +70,9 @@ static struct world {
     uint64_t next_attempt_ms[EVENTS_MAX];
     uint32_t event_count, recall_count, quit_count;
     bool held;
+    struct state_write writes[STATES_MAX]; /* not yet stable */
+    uint32_t write_count, stable_count;
+    bool writes_held;
 } world;
 
 /* ---- what stands below and beside the scheduler ---- */
@@ -109,6 +131,53 @@ void spool_put_outcome(struct spool *spool, uint32_t worker, const struct spool_
     CHECK(world.event_count < EVENTS_MAX);
     world.next_attempt_ms[world.event_count] = event.next_attempt_wall_ms;
     world.events[world.event_count++] = (char)event.type;
+}
+
+void spool_write_state(struct spool *spool, uint32_t worker, struct bytes key, struct bytes value,
+                       struct spool_write *write)
+{
+    (void)spool, (void)worker;
+    CHECK(world.write_count < STATES_MAX);
+    struct state_write *out = &world.writes[world.write_count++];
+    out->write = write;
+    snprintf(out->state.key, sizeof out->state.key, "%.*s", BYTES_FMT(key));
+    snprintf(out->state.value, sizeof out->state.value, "%.*s", BYTES_FMT(value));
+}
+
+static struct state *state_of(const char *key)
+{
+    for (uint32_t i = 0; i < stored.count; i++) {
+        if (strcmp(stored.states[i].key, key) == 0) {
+            return &stored.states[i];
+        }
+    }
+    CHECK(stored.count < STATES_MAX);
+    snprintf(stored.states[stored.count].key, sizeof stored.states[0].key, "%s", key);
+    return &stored.states[stored.count++];
+}
+
+/* What it is on disk; "": it is not there. */
+static inline const char *value_of(const char *key)
+{
+    return state_of(key)->value;
+}
+
+static bool settle_writes(void)
+{
+    if (world.writes_held || world.write_count == 0) {
+        return false;
+    }
+    static struct state_write writes[STATES_MAX];
+    uint32_t count = world.write_count;
+    memcpy(writes, world.writes, sizeof writes);
+    world.write_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        memcpy(state_of(writes[i].state.key)->value, writes[i].state.value,
+               sizeof writes[i].state.value);
+        world.stable_count++;
+        writes[i].write->stable(writes[i].write);
+    }
+    return true;
 }
 
 void tls_info(const struct tls_session *session, struct tls_info *out)
@@ -218,6 +287,7 @@ static struct scheduler *make_scheduler(uint32_t worker)
     struct scheduler *scheduler = scheduler_create(&(struct scheduler_options){
         .io = &world.io,
         .limits = world.limits,
+        .domain_rates = world.domain_rates,
         .config = world.config,
         .worker = worker,
         .workers = WORKERS,
@@ -230,17 +300,24 @@ static struct scheduler *make_scheduler(uint32_t worker)
     return scheduler;
 }
 
-static void begin_world(const char *configuration)
+static void begin_at(const char *configuration, uint64_t now_ms)
 {
-    world = (struct world){.io = {.now_ms = 5000000}, .attempts = {.greedy = true}};
+    world = (struct world){.io = {.now_ms = now_ms}, .attempts = {.greedy = true}};
     timers_init(&world.io.timers, world.io.now_ms);
     list_init(&world.letters);
     world.limits = limits_create(1000);
+    world.domain_rates = domain_rates_create(world.limits);
     world.config = load_good(configuration);
     CHECK(world.config != NULL);
     for (uint32_t i = 0; i < WORKERS; i++) {
         world.schedulers[i] = make_scheduler(i);
     }
+}
+
+static void begin_world(const char *configuration)
+{
+    stored = (struct stored){0};
+    begin_at(configuration, 5000000);
 }
 
 static void deliver_letters(void)
@@ -260,6 +337,7 @@ static void run(void)
         for (uint32_t i = 0; i < WORKERS; i++) {
             more |= schedule_run(world.schedulers[i]);
         }
+        more |= settle_writes();
         if (!more) {
             return;
         }
@@ -399,8 +477,36 @@ static void end_world(void)
     for (uint32_t i = 0; i < world.message_count; i++) {
         message_free(world.messages[i]);
     }
+    domain_rates_destroy(world.domain_rates);
     limits_destroy(world.limits);
     unload(world.config);
+}
+
+/* A kill, and away_ms later the next life: its states go to the schedulers of `owner`. What was
+ * written and not yet stable is lost. */
+static inline void begin_life(const char *configuration, uint64_t away_ms, uint32_t owner)
+{
+    uint64_t now_ms = world.io.now_ms + away_ms;
+    end_world();
+    begin_at(configuration, now_ms);
+    const struct kept_time at = {now_ms, io_wall_ms(&world.io)};
+    domain_rates_begin_full(world.domain_rates, now_ms);
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        schedule_begin_full(world.schedulers[i], now_ms);
+    }
+    for (uint32_t i = 0; i < stored.count; i++) {
+        struct bytes site, key = bytes_from_string(stored.states[i].key);
+        struct bytes value = bytes_from_string(stored.states[i].value);
+        if (value.len == 0) {
+            continue;
+        }
+        if (schedule_state_site(key, &site)) {
+            schedule_restore(world.schedulers[owner], key, value, &at);
+        } else {
+            CHECK(domain_rates_restore(world.domain_rates, key, value, at.now_ms, at.wall_ms));
+        }
+    }
+    domain_rates_start(world.domain_rates, &world.io, NULL, 0);
 }
 
 #endif

@@ -282,6 +282,28 @@ TEST(a_durable_rate_grants_only_what_was_written)
     rate_deinit(&rate);
 }
 
+TEST(a_retired_rate_gives_up_what_is_reserved_once_all_is_forgotten)
+{
+    struct rate rate;
+    struct rate_mark marks[RATE_MARKS_MAX];
+    rate_init(&rate, 640, 60000);
+    rate_make_durable(&rate);
+    CHECK_INT(rate_forgets_ms(&rate, 5), 5);
+    rate_reserve_block(&rate, 1, 1000, marks);
+    CHECK(!rate_retire(&rate, 1)); /* a block is being written */
+    rate_block_written(&rate, true);
+    CHECK_INT(rate_take(&rate, 100, 4), 4);
+    CHECK_INT(rate_forgets_ms(&rate, 100), 60101);
+    CHECK(!rate_retire(&rate, 60100)); /* a start is remembered */
+    CHECK(rate_retire(&rate, 60101));
+    CHECK(!rate_needs_block(&rate)); /* while the marks are being deleted */
+    CHECK_INT(rate_take(&rate, 60102, 1), 0);
+    rate_block_written(&rate, true);
+    CHECK_INT(rate_take(&rate, 60103, 1), 0);
+    CHECK(rate_needs_block(&rate));
+    rate_deinit(&rate);
+}
+
 TEST(short_windows_and_unlimited_rates_write_nothing)
 {
     struct rate rate;

@@ -61,7 +61,7 @@ TEST(a_wake_goes_on_when_the_woken_site_then_waits_for_something_else)
     run();
     CHECK_INT(site_of(two)->wait, SITE_WAITING_GATE);
     CHECK_INT(site_of(three)->wait, SITE_WAITING_GATE);
-    rate_take(&site_of(two)->connect_rate, world.io.now_ms, 1);
+    CHECK_INT(rate_take(&site_of(two)->connect_rate, world.io.now_ms, 1), 1);
     world.held = false;
     establish(0);
     answer(0, 250, "2.0.0");
