@@ -47,7 +47,11 @@ struct sim_client {
 
 static void text_add(struct sim_injection *injection, const char *data, size_t len)
 {
-    injection->text = sim_grow(injection->text, injection->text_len, injection->text_len + len);
+    if (injection->text_len + len > injection->text_capacity) {
+        size_t larger = 2 * (injection->text_len + len);
+        injection->text = sim_grow(injection->text, injection->text_capacity, larger);
+        injection->text_capacity = larger;
+    }
     memcpy(injection->text + injection->text_len, data, len);
     injection->text_len += len;
 }

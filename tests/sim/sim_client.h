@@ -43,7 +43,7 @@ struct sim_injection {
     uint32_t rcpt_count;
     char rcpts[SIM_CLIENT_RCPTS_MAX][SIM_CLIENT_TEXT_MAX];
     uint8_t *text; /* header and body, CRLF lines, unstuffed */
-    size_t text_len;
+    size_t text_len, text_capacity;
     uint64_t body_len, body_digest; /* of what follows the header */
     enum sim_fate fate;             /* of the last try, when there will be no other */
     uint32_t tries;
