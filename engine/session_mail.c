@@ -92,6 +92,7 @@ static const char *spool_refusal(struct session *session)
     case SPOOL_FULL:
         return why == NULL ? full : make_reply(session, "452 4.3.1", why);
     case SPOOL_FAILED:
+    case SPOOL_IN_DOUBT:
         return "451 4.3.0 The spool has failed; try again later";
     }
     return NULL;
@@ -391,6 +392,7 @@ static void on_answered(void *owner, enum spool_answer spool_answer)
         answer(session, full, false);
         break;
     case SPOOL_FAILED:
+    case SPOOL_IN_DOUBT:
         status->messages_refused++;
         answer(session, "451 4.3.0 The message could not be stored; try again", false);
         break;

@@ -62,6 +62,10 @@ enum spool_answer {
     SPOOL_OK,     /* durable; upload->id_text is the queue id */
     SPOOL_FULL,   /* 452 4.3.1: space, memory or recipients; or a sink holds */
     SPOOL_FAILED, /* 451 4.3.0: write or sync failed; nothing of it exists */
+    /* The same to the client, only as an answer to a commit: the disk did not even take the word
+     * that the message is void. The next start may find it and deliver it, also where the client
+     * has sent it again. */
+    SPOOL_IN_DOUBT,
 };
 
 struct spool_upload {
@@ -261,7 +265,8 @@ struct spool_status {
 };
 void spool_status(const struct spool *spool, struct spool_status *out);
 
-/* Makes everything handed over durable, then calls stopped (keeper's thread). */
+/* Makes everything handed over durable, then calls stopped (keeper's thread). Followers go on
+ * reading; before spool_close they are unfollowed and then it is stopped once more. */
 void spool_stop(struct spool *spool, void (*stopped)(void *owner), void *owner);
 
 /* After stop, or at once after a failed start; NULL is accepted. Messages are freed. */

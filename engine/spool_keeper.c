@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/logger.h"
 #include "message_code.h"
 #include "spool_private.h"
 
@@ -293,9 +294,19 @@ void keeper_commits_synced(struct spool *spool)
 
 void keeper_answer_failed(struct spool *spool)
 {
+    bool in_doubt = log_in_doubt(spool->log);
+    uint32_t count = 0;
     struct list_node *node;
     while ((node = list_pop_front(&spool->failed)) != NULL) {
-        answer(spool, CONTAINER_OF(node, struct spool_upload, node));
+        struct spool_upload *upload = CONTAINER_OF(node, struct spool_upload, node);
+        upload->answer = in_doubt ? SPOOL_IN_DOUBT : SPOOL_FAILED;
+        answer(spool, upload);
+        count++;
+    }
+    if (in_doubt && count > 0) {
+        LOG_ERROR("spool %s: %u messages are refused, but the disk did not take that down: those "
+                  "that reached it before are found at the next start and may be delivered twice",
+                  spool->options.directory, count);
     }
 }
 
@@ -308,7 +319,6 @@ void keeper_lost(struct spool *spool)
         struct spool_upload *upload = CONTAINER_OF(node, struct spool_upload, node);
         struct message *message = upload->message;
         upload->message = NULL;
-        upload->answer = SPOOL_FAILED;
         spool_message_done(spool, message);
         list_push_back(&spool->failed, &upload->node);
     }

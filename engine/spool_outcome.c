@@ -4,8 +4,9 @@
  * the keeper what is new in it: one letter, however many items. The keeper appends them, sends
  * the letter back, and keeps reading the batch's memory until the sync that covers them: only
  * then does what an outcome made void (an older state, a finished message) stop counting as
- * live, and if the sync fails the items are appended again from there. A full batch comes home
- * when all of it is synced. */
+ * live, and if the sync fails the items are appended again from there, those of all workers in the
+ * order they had: a recipient may have gone from one worker to another in between. A full batch
+ * comes home when all of it is synced. */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -74,8 +75,8 @@ static bool append_item(struct spool *spool, struct outcome_batch *batch, struct
         return false;
     }
     item->position = log_position(spool->log);
-    if (!item->appended) {
-        item->appended = true;
+    if (item->order == 0) {
+        item->order = ++spool->items_appended;
         atomic_fetch_add_explicit(&batch->worker->taken_count, 1, memory_order_release);
     }
     return true;
@@ -107,13 +108,35 @@ static void batch_check(struct spool *spool, struct outcome_batch *batch)
     }
 }
 
+static void take_item(struct spool *spool, struct outcome_batch *batch)
+{
+    struct outcome_item *item = item_at(batch, batch->taken);
+    spool->batches_blocked = !append_item(spool, batch, item);
+    batch->taken += spool->batches_blocked ? 0 : item->size;
+}
+
 static void batch_take(struct spool *spool, struct outcome_batch *batch)
 {
     while (batch->taken < batch->handed && !spool->batches_blocked) {
-        struct outcome_item *item = item_at(batch, batch->taken);
-        spool->batches_blocked = !append_item(spool, batch, item);
-        batch->taken += spool->batches_blocked ? 0 : item->size;
+        take_item(spool, batch);
     }
+}
+
+/* The batch whose next item was lost, and was the first to be appended of all lost; or NULL. */
+static struct outcome_batch *batch_with_lost(struct spool *spool)
+{
+    struct outcome_batch *found = NULL;
+    uint64_t first = UINT64_MAX;
+    struct list_node *node = list_first(&spool->batches);
+    for (; node != NULL; node = list_next(&spool->batches, node)) {
+        struct outcome_batch *batch = CONTAINER_OF(node, struct outcome_batch, keeper);
+        uint64_t order = batch->taken < batch->handed ? item_at(batch, batch->taken)->order : 0;
+        if (order != 0 && order < first) {
+            first = order;
+            found = batch;
+        }
+    }
+    return found;
 }
 
 static void on_batch(struct letter *letter)
@@ -132,7 +155,11 @@ static void on_batch(struct letter *letter)
 
 void outcomes_retry(struct spool *spool)
 {
+    struct outcome_batch *lost;
     spool->batches_blocked = false;
+    while (!spool->batches_blocked && (lost = batch_with_lost(spool)) != NULL) {
+        take_item(spool, lost);
+    }
     struct list_node *node = list_first(&spool->batches);
     while (node != NULL) {
         struct outcome_batch *batch = CONTAINER_OF(node, struct outcome_batch, keeper);

@@ -102,13 +102,13 @@ struct outcome_item {
     uint32_t event_len; /* or, keyed: value */
     uint16_t key_len, attempts;
     uint8_t kind, retry_index;
-    bool appended;
     union {
         struct rcpt *rcpt;         /* ITEM_DEFERRED, ITEM_FINAL */
         struct spool_write *write; /* ITEM_KEYED: told when it is safe, or NULL */
     };
     int64_t due_wall_ms;
     /* The keeper's: */
+    uint64_t order; /* in which items were first appended, all workers'; 0: not yet */
     uint64_t sequence, position, place, old_place;
     uint64_t old_bytes; /* live at old_place */
     char bytes[];
@@ -252,6 +252,7 @@ struct spool {
     struct list waiting; /* letters of chunks and commits that found no room */
     struct list batches; /* outcome batches with items not yet synced */
     bool batches_blocked;
+    uint64_t items_appended;
     struct list barriers;
     struct timer barrier_timer;
     uint64_t synced_seen;         /* log_synced at the last callback */

@@ -26,7 +26,7 @@ void log_segment_enter(struct log *log, struct log_segment *segment, uint32_t ge
     segment->live_bytes = 0;
     segment->event_bytes = segment->event_first = segment->event_last = 0;
     segment->event_count = 0;
-    segment->sealed = segment->damaged = false;
+    segment->sealed = segment->damaged = segment->empty = false;
     segment->detail_bound = 0;
     atomic_store(&log->table[generation & log->table_mask], segment);
     log->used_count++;
@@ -252,6 +252,11 @@ uint64_t log_take_sequence(struct log *log)
 bool log_failed(const struct log *log)
 {
     return log->stopped;
+}
+
+bool log_in_doubt(const struct log *log)
+{
+    return log->stopped && log->cut_unwritten;
 }
 
 bool log_place_in_tail(const struct log *log, uint64_t place)

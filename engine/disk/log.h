@@ -171,6 +171,9 @@ void log_flush(struct log *log);
 
 /* True: a second failure in a row; nothing can be appended until a restart. */
 bool log_failed(const struct log *log);
+/* True: and not even the word that what was lost is void could be written: a restart may find
+ * some of it, as far as it had reached the disk. */
+bool log_in_doubt(const struct log *log);
 
 /* ---- space -------------------------------------------------------------------------------- */
 

@@ -304,9 +304,10 @@ static int create_directory(struct log *log, struct error *error)
     char *slash = strrchr(parent, '/');
     if (slash != NULL) {
         slash[slash == parent ? 1 : 0] = '\0';
-        io_directory_sync(log->io, parent);
+        result = io_directory_sync(log->io, parent);
     }
-    return 0;
+    bool may_not = result == -EACCES || result == -EPERM || result == -EINVAL;
+    return result == 0 || may_not ? 0 : refuse(log, error, result, "cannot sync its parent");
 }
 
 static int open_directory(struct log *log, struct error *error)

@@ -180,6 +180,16 @@ static void prepare_step(struct log *log)
     }
 }
 
+/* After a failure: with no segment to go on with, it ends. */
+static void prepare_or_stop(struct log *log)
+{
+    timer_stop(io_timers(log->io), &log->prepare_timer);
+    log_prepare_start(log);
+    if (log->prepare_state == PREPARE_NONE && !log->stopped) {
+        log_stop(log);
+    }
+}
+
 static void prepare_failed(struct log *log, int result)
 {
     struct log_segment *segment = log->preparing;
@@ -189,7 +199,13 @@ static void prepare_failed(struct log *log, int result)
     log->prepare_failures++;
     log_segment_delete(log, segment);
     if (log->failing && log->open == NULL) {
-        log_stop(log);
+        /* The second failure. Another segment may still take the cuts. */
+        log->ending = true;
+        if (log->prepare_failures < FAILURES_MAX) {
+            prepare_or_stop(log);
+        } else {
+            log_stop(log);
+        }
         return;
     }
     log->creatable = 0; /* until the volume is looked at again */
@@ -272,11 +288,7 @@ void log_prepare_again(struct log *log)
         write_header(log);
         return;
     }
-    timer_stop(io_timers(log->io), &log->prepare_timer);
-    log_prepare_start(log);
-    if (log->prepare_state == PREPARE_NONE) {
-        log_stop(log); /* no segment to go on with */
-    }
+    prepare_or_stop(log);
 }
 
 /* ---- at start ----------------------------------------------------------------------------- */

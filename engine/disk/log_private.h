@@ -55,6 +55,7 @@ struct log_segment {
     bool filled;  /* the file has its full length */
     bool damaged; /* set aside instead of being used again */
     bool sealed;  /* has a footer on disk */
+    bool empty;   /* a restart found nothing in it that counts: it is dropped */
     _Atomic uint32_t readers;
     uint32_t records_end;        /* offset */
     uint32_t before, before_end; /* the segment it follows, and where that ended */
@@ -152,6 +153,8 @@ struct log {
 
     /* Failure: waits until all is home, then a fresh segment is prepared with the cuts. */
     bool failing;
+    bool ending;        /* the second in a row: only the cuts are written, then it ends */
+    bool cut_unwritten; /* what was cut is not yet void on disk */
     uint32_t failures_in_row;
 
     /* Preparing the next segment. */

@@ -224,20 +224,6 @@ static void scan_segment(struct recovery *recovery, struct log_segment *segment)
              segment->generation, segment->entry_count, segment->records_end);
 }
 
-/* Never used, or all of it behind a hole or a cut. The header goes first: a later restart, to
- * which this is no tail any more, would take what lies in it for the log's. */
-static void drop_segment(struct recovery *recovery, struct log_segment *segment)
-{
-    struct log *log = recovery->log;
-    memset(log->header, 0, LOG_HEADER_BYTES);
-    int64_t result = io_file_write_at(log->io, segment->fd, log->header, LOG_HEADER_BYTES, 0);
-    result = result < 0 ? result : io_file_sync(log->io, segment->fd);
-    if (result != 0) {
-        recovery->result = (int)result;
-    }
-    log_segment_leave(log, segment);
-}
-
 /* ---- passes ------------------------------------------------------------------------------- */
 
 static void first_pass(struct recovery *recovery, struct log_segment *segment)
@@ -252,8 +238,8 @@ static void first_pass(struct recovery *recovery, struct log_segment *segment)
         }
         scan_segment(recovery, segment);
     }
-    if (!segment->sealed && segment->entry_count == 0) {
-        drop_segment(recovery, segment);
+    segment->empty = !segment->sealed && segment->entry_count == 0;
+    if (segment->empty) {
         return;
     }
     log->last_generation = segment->generation;
@@ -299,6 +285,23 @@ int log_recover(struct log *log, const struct log_recovery *calls)
 
 /* ---- a fresh segment ---------------------------------------------------------------------- */
 
+/* What a kill left unsynced is made safe. It is written again, because a sync may have failed
+ * before: then the pages are clean, a sync of them succeeds, and they are not on the disk. */
+static int make_safe(struct log *log, struct log_segment *segment)
+{
+    uint64_t offset = LOG_HEADER_BYTES;
+    int64_t result = 0;
+    while (offset < segment->records_end && result >= 0) {
+        uint64_t left = segment->records_end - offset;
+        uint64_t len = left < LOG_PIECE_BYTES ? left : LOG_PIECE_BYTES;
+        result = log_read_at(log->io, segment->fd, log->piece, len, offset);
+        result =
+            result < 0 ? result : io_file_write_at(log->io, segment->fd, log->piece, len, offset);
+        offset += len;
+    }
+    return result < 0 ? (int)result : io_file_sync(log->io, segment->fd);
+}
+
 static int seal_blocking(struct log *log, struct log_segment *segment)
 {
     struct log_footer footer;
@@ -311,7 +314,7 @@ static int seal_blocking(struct log *log, struct log_segment *segment)
         }
         offset += len;
     }
-    /* Who finds the trailer relies on what is before it, also on records a kill left unsynced. */
+    /* Who finds the trailer relies on what is before it. */
     int64_t result = io_file_sync(log->io, segment->fd);
     if (result < 0) {
         return (int)result;
@@ -320,11 +323,15 @@ static int seal_blocking(struct log *log, struct log_segment *segment)
     result = io_file_write_at(log->io, segment->fd, log->piece, LOG_TRAILER_BYTES,
                               segment->bytes - LOG_TRAILER_BYTES);
     result = result < 0 ? result : io_file_sync(log->io, segment->fd);
-    if (result == 0) {
-        segment->sealed = true;
-        log_entries_drop(log, segment);
+    if (result != 0) { /* or the next start would find in memory what is not on the disk */
+        memset(log->piece, 0, LOG_TRAILER_BYTES);
+        io_file_write_at(log->io, segment->fd, log->piece, LOG_TRAILER_BYTES,
+                         segment->bytes - LOG_TRAILER_BYTES);
+        return (int)result;
     }
-    return (int)result;
+    segment->sealed = true;
+    log_entries_drop(log, segment);
+    return 0;
 }
 
 static void next_start_count(struct log *log)
@@ -337,15 +344,46 @@ static void next_start_count(struct log *log)
     log->sequence_count = (log->sequence_seen & ((UINT64_C(1) << 48) - 1)) + (UINT64_C(1) << 32);
 }
 
+/* Never used, or all of it behind a hole or a cut. Its header goes first: a later restart, to
+ * which this is no tail any more, would take what lies in it for the log's. */
+static int drop_segment(struct log *log, struct log_segment *segment)
+{
+    memset(log->header, 0, LOG_HEADER_BYTES);
+    int64_t result = io_file_write_at(log->io, segment->fd, log->header, LOG_HEADER_BYTES, 0);
+    result = result < 0 ? result : io_file_sync(log->io, segment->fd);
+    if (result == 0) {
+        log_segment_leave(log, segment);
+    }
+    return (int)result;
+}
+
+static int each_segment(struct log *log, int (*act)(struct log *, struct log_segment *), bool empty)
+{
+    int result = 0;
+    for (uint32_t i = log->oldest; i <= log->newest && result == 0; i++) {
+        struct log_segment *segment = log_segment_at(log, i);
+        bool chosen = segment != NULL && !segment->sealed && segment->empty == empty;
+        result = chosen ? act(log, segment) : 0;
+    }
+    return result;
+}
+
+/* Another crash or failure may come in between. So all records are safe before the first footer
+ * leaves out what a later one made void; all are sealed before any is dropped, and the newest is
+ * dropped last: its header says where the others end. */
+static int settle_segments(struct log *log)
+{
+    int result = each_segment(log, make_safe, false);
+    result = result == 0 ? each_segment(log, seal_blocking, false) : result;
+    return result == 0 ? each_segment(log, drop_segment, true) : result;
+}
+
 int log_begin(struct log *log, struct error *error)
 {
-    for (uint32_t i = log->oldest; i <= log->newest; i++) {
-        struct log_segment *segment = log_segment_at(log, i);
-        int result = segment == NULL || segment->sealed ? 0 : seal_blocking(log, segment);
-        if (result != 0) {
-            return error_set(error, 74, "spool %s: cannot write the footer of a segment: %s",
-                             log->directory, strerror(-result));
-        }
+    int result = settle_segments(log);
+    if (result != 0) {
+        return error_set(error, 74, "spool %s: cannot write the end of a segment: %s",
+                         log->directory, strerror(-result));
     }
     log->cut_count = 0; /* the footers say it now */
     next_start_count(log);

@@ -14,7 +14,9 @@
  * After a failed write or sync the kernel may have dropped the dirty pages and a second sync
  * would lie. So the segment ends at what was synced before, for good: the next segment's header
  * says so (a cut), also against a restart that finds more records there. The owner appends again
- * what must not be lost. A second failure before a sync succeeds ends it all. */
+ * what must not be lost. A second failure before a sync succeeds ends it all, but the cut is
+ * still written first: what is refused must not come back. Where that fails on every segment
+ * tried, what had reached the disk may come back, and log_in_doubt says so. */
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -246,28 +248,23 @@ static void cut_segment(struct log *log, struct log_segment *segment, uint32_t o
     log->cuts[log->cut_count++] = (struct log_cut){segment->generation, offset};
 }
 
-/* Nothing can be appended again: all that is not synced is as good as lost. The owner hears of it
- * also where no segment was open any more: what waits for room there must be refused now. */
-static void lose_all(struct log *log)
-{
-    const struct log_segment *segment = log->sealing != NULL ? log->sealing : log->open;
-    uint64_t cut_place = UINT64_MAX;
-    if (segment != NULL) {
-        uint64_t offset = LOG_HEADER_BYTES + (log->synced - segment->base_position);
-        cut_place = (uint64_t)segment->generation << 32 | offset;
-    }
-    log->options.owner.lost(log->options.owner.owner, cut_place);
-}
-
+/* Nothing can be appended again. The owner has heard what was lost; now it hears that this is the
+ * end: what waits for room must be refused. */
 void log_stop(struct log *log)
 {
+    assert(log->open == NULL);
     log->stopped = true;
     log->failing = false;
     LOG_ERROR("spool %s: writing failed twice in a row: no mail is accepted and no delivery is "
               "attempted until the volume works and the engine is started again",
               log->directory);
-    lose_all(log);
-    log->submitted = log->written = log->wanted = log->appended;
+    log->options.owner.lost(log->options.owner.owner, UINT64_MAX);
+}
+
+/* The header has room for the cuts of this failure and, if it is not the last, of one more. */
+static bool is_last_failure(const struct log *log)
+{
+    return log->failures_in_row >= 2 || log->cut_count + 4 > LOG_CUTS_MAX;
 }
 
 void log_failure_advance(struct log *log)
@@ -275,10 +272,7 @@ void log_failure_advance(struct log *log)
     if (!log->failing || log->open == NULL || !log_all_home(log)) {
         return;
     }
-    if (log->failures_in_row >= 2 || log->cut_count + 2 > LOG_CUTS_MAX) {
-        log_stop(log);
-        return;
-    }
+    log->ending = is_last_failure(log);
     struct log_segment *segment = log->sealing != NULL ? log->sealing : log->open;
     assert(log->synced >= segment->base_position);
     uint32_t offset = (uint32_t)(LOG_HEADER_BYTES + (log->synced - segment->base_position));
@@ -287,6 +281,7 @@ void log_failure_advance(struct log *log)
     if (log->sealing != NULL) {
         cut_segment(log, log->open, LOG_HEADER_BYTES);
     }
+    log->cut_unwritten = true;
     log->options.owner.lost(log->options.owner.owner, cut_place);
     /* One that is left with no record is none for a restart: the next follows what it followed. */
     bool empty = segment->entry_count == 0;
@@ -296,6 +291,7 @@ void log_failure_advance(struct log *log)
     log->seal_state = SEAL_NONE;
     log->submitted = log->written = log->wanted = log->synced = log->appended;
     log->ring_base = log->appended;
+    log->prepare_failures = 0;
     log_prepare_again(log);
 }
 
@@ -303,6 +299,11 @@ void log_failure_advance(struct log *log)
 void log_failure_end(struct log *log)
 {
     assert(log->failing && log->open == NULL);
+    log->cut_unwritten = false;
+    if (log->ending) {
+        log_stop(log);
+        return;
+    }
     struct log_segment *next = log->next;
     log->next = NULL;
     log->failing = false;

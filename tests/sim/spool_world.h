@@ -22,6 +22,7 @@ struct spool_world_options {
     uint64_t disk_bytes;     /* of the whole volume; 0 = no limit */
     uint32_t large_per_cent; /* messages of several chunks */
     bool hold_back;          /* the sink makes nothing durable for long */
+    bool dying;              /* the disk fails far more often than a seed would draw */
     bool no_sync;
 };
 
@@ -45,6 +46,7 @@ void spool_world_restart(struct spool_world *world, enum spool_spoil spoil);
 struct spool_world_counts {
     uint64_t accepted, refused, events, finished, crashes, opens_failed, reclaimed, sync_failures,
         damaged, read, barriers, stable_states;
+    uint64_t in_doubt, came_back; /* came_back: of those in doubt */
 };
 struct spool_world_counts spool_world_counts(const struct spool_world *world);
 

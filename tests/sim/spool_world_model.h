@@ -27,7 +27,8 @@
 #define SAID_MAX     5 /* complaints of one world */
 #define DIRECTORY    "/spool"
 
-enum model_state { UNSENT, SENT, ACCEPTED, REFUSED, GONE };
+/* IN_DOUBT: refused, but the spool said that it may come back. */
+enum model_state { UNSENT, SENT, ACCEPTED, REFUSED, IN_DOUBT, GONE };
 
 struct model_rcpt {
     uint16_t attempts;      /* handed to the spool */
@@ -108,7 +109,7 @@ struct spool_world {
     struct spool_follower follower;
     struct model_barrier barrier;
     uint64_t durable; /* what the sink keeps */
-    bool good, draining, stopped, up, failed;
+    bool good, draining, stopped, settled, up, failed;
     uint32_t said, message_count, first_live, event_count, seen_count;
     struct model_message messages[MESSAGES_MAX];
     struct model_event events[EVENTS_MAX];
@@ -225,7 +226,8 @@ static void on_answered(struct spool_upload *upload, enum spool_answer answer)
         world->counts.accepted++;
     } else {
         EXPECT(world, model->message == NULL, "message %u arrived and was refused", mine->message);
-        model->state = REFUSED;
+        model->state = answer == SPOOL_IN_DOUBT ? IN_DOUBT : REFUSED;
+        world->counts.in_doubt += answer == SPOOL_IN_DOUBT;
         world->counts.refused++;
     }
 }
@@ -234,7 +236,10 @@ static void on_released(struct spool_upload *upload)
 {
     struct model_upload *mine = CONTAINER_OF(upload, struct model_upload, upload);
     struct model_message *model = &mine->world->messages[mine->message];
-    model->state = model->state == SENT ? REFUSED : model->state; /* it had not arrived */
+    if (model->state == SENT) { /* it had not arrived */
+        model->state = mine->upload.answer == SPOOL_IN_DOUBT ? IN_DOUBT : REFUSED;
+        mine->world->counts.in_doubt += model->state == IN_DOUBT;
+    }
     mine->busy = false;
     mine->aborted = false;
 }
