@@ -81,7 +81,9 @@ static void pass_time(struct scenario *scenario, uint64_t us)
     }
 }
 
-/* Has everything promised come to its end, as far as the accounting files tell? */
+/* Has everything promised come to its end, as far as the accounting files tell? Nothing may be
+ * queued any more, because they also tell of what was delivered without a promise: a client that
+ * heard no answer sends again. */
 static bool settled(struct scenario *scenario)
 {
     for (uint32_t i = 0; i < scenario->client_count; i++) {
@@ -89,7 +91,8 @@ static bool settled(struct scenario *scenario)
             return false;
         }
     }
-    return scenario_count_outcomes(scenario) >= scenario->result->promised;
+    bool queued = scenario->engine != NULL && sim_engine_queued(scenario->engine) > 0;
+    return !queued && scenario_count_outcomes(scenario) >= scenario->result->promised;
 }
 
 static void stop_engine(struct scenario *scenario)
