@@ -15,6 +15,16 @@ def codes(client, *lines):
     return [client.command(line)[:9] for line in lines]
 
 
+def is_taken(client, rcpt):
+    """As a client does that tries again: 452 may come at RCPT or after the text."""
+    client.expect("RSET", 250)
+    seen = codes(client, "MAIL FROM:<s@in.test>", f"RCPT TO:<{rcpt}>")
+    if seen[1] == "250 2.1.5" and client.data(make_content()).startswith("250 "):
+        return True
+    time.sleep(0.5)  # or the server has had enough of our commands (S33)
+    return False
+
+
 def gone(client):
     """The server has closed."""
     try:
@@ -333,9 +343,7 @@ def s32(world):
         engine.wait_records("tq", 1)
         check_equal(mx.sessions, [], "sessions without a descriptor")
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
-        wait_for(lambda: client.command("MAIL FROM:<s@in.test>").startswith("250 "), "room again")
-        client.expect("RCPT TO:<after@a.test>", 250)
-        check(client.data(make_content()).startswith("250 "), "mail is taken again")
+        wait_for(lambda: is_taken(client, "after@a.test"), "mail is taken again")
     wait_for(lambda: len(mx.delivered) >= len(sent), "all arrive", 30)
     check_equal(mx.delivered, sorted(sent), "delivered")
     check_equal(engine.records("b"), [], "bounces")
