@@ -17,7 +17,7 @@ from pathlib import Path
 
 SINK_ADDRESS = "127.0.0.2:2526"
 ENGINE_ADDRESS = "127.0.0.1:2525"
-START_SECONDS = 30  # for the engine to answer on its control socket, for a port to be free
+START_SECONDS = 30  # for the engine to answer on its control socket
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 CONFIGURATION = """\
@@ -164,18 +164,9 @@ class Bench:
         return path
 
     def start_sink(self, *options, cpu=1, address=SINK_ADDRESS):
-        """The kernel takes down the ring of the sink before, and with it the port, a moment after
-        that one has ended."""
-        end = time.monotonic() + START_SECONDS
-        while True:
-            sink = self.start(self.program("sink"), "--listen", address, *options, cpu=cpu)
-            try:
-                sink.wait_for(r"listening on \S+")
-                return sink
-            except BenchError as error:
-                if "Address already in use" not in str(error) or time.monotonic() > end:
-                    raise
-                time.sleep(0.1)
+        sink = self.start(self.program("sink"), "--listen", address, *options, cpu=cpu)
+        sink.wait_for(r"listening on \S+")
+        return sink
 
     def run_load(self, *options, cpu=1, seconds=1800):
         load = self.start(self.program("load"), "--target", ENGINE_ADDRESS, *options, cpu=cpu)

@@ -48,6 +48,7 @@
 
 #define LISTENERS_MAX 64
 #define BACKLOG       4096
+#define PORT_WAIT_NS  5000000000ull
 #define FAREWELL_MS   2000 /* for the last replies to leave and the clients to close */
 #define DEFAULT_CAPS  "PIPELINING,SIZE=64m,8BITMIME,SMTPUTF8,ENHANCEDSTATUSCODES"
 
@@ -240,13 +241,30 @@ static void print_listener(int fd, const char *text)
     printf("listening on %.*s:%u\n", (int)(colon - text), text, ntohs(port));
 }
 
+/* The kernel takes down the ring of a sink before us, and its listening socket with it, only a
+ * moment after that one has ended. */
+static bool begin_listening(int fd, const struct tool_address *address)
+{
+    bool bound = false;
+    uint64_t until_ns = tool_now_ns() + PORT_WAIT_NS;
+    while (true) {
+        bound = bound || bind(fd, (const struct sockaddr *)&address->storage, address->len) == 0;
+        if (bound && listen(fd, BACKLOG) == 0) {
+            return true;
+        }
+        if (errno != EADDRINUSE || tool_now_ns() > until_ns) {
+            return false;
+        }
+        usleep(20000);
+    }
+}
+
 static void open_listener(struct ring_op *op, const char *text)
 {
     int fd, on = 1;
     struct tool_address address = listen_address(&fd, text);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        bind(fd, (const struct sockaddr *)&address.storage, address.len) != 0 ||
-        listen(fd, BACKLOG) != 0) {
+        !begin_listening(fd, &address)) {
         tool_fail(EX_OSERR, "--listen %s: %s", text, strerror(errno));
     }
     ring_op_init(op, on_accepted);
