@@ -324,6 +324,26 @@ static void batch_send(struct spool_worker *worker, struct outcome_batch *batch)
                  &batch->letter);
 }
 
+/* Outcomes of a worker reach the keeper in the order they were put: a batch follows only once all
+ * that is in those before it has gone. One that is away when it becomes full keeps a rest. */
+static void send_in_order(struct spool_worker *worker)
+{
+    struct list_node *node = list_first(&worker->batches_full);
+    while (node != NULL) {
+        struct outcome_batch *batch = CONTAINER_OF(node, struct outcome_batch, node);
+        node = list_next(&worker->batches_full, node); /* sent, it may be free at once */
+        if (!batch->away) {
+            batch->full = true;
+            batch_send(worker, batch);
+        } else if (batch->ready < batch->filled) {
+            return;
+        }
+    }
+    if (worker->batch != NULL) {
+        batch_send(worker, worker->batch);
+    }
+}
+
 static void on_batch_home(struct letter *letter)
 {
     struct outcome_batch *batch = batch_of(letter);
@@ -352,10 +372,7 @@ static struct outcome_batch *batch_with_room(struct spool_worker *worker, size_t
     if (batch != NULL) {
         list_push_back(&worker->batches_full, &batch->node);
         worker->batch = NULL;
-        if (!batch->away) {
-            batch->full = true;
-            batch_send(worker, batch);
-        }
+        send_in_order(worker);
     }
     struct list_node *node = list_pop_front(&worker->batches_free);
     batch = node != NULL ? CONTAINER_OF(node, struct outcome_batch, node) : batch_create(worker);
@@ -441,10 +458,7 @@ bool spool_outcomes_stalled(const struct spool *spool, uint32_t index)
 
 void outcomes_hand_over(struct spool *spool, uint32_t index)
 {
-    struct spool_worker *worker = &spool->workers[index];
-    if (worker->batch != NULL) {
-        batch_send(worker, worker->batch);
-    }
+    send_in_order(&spool->workers[index]);
 }
 
 void spool_flush(struct spool *spool, uint32_t index)
