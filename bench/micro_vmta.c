@@ -12,7 +12,7 @@
 
 static struct limits *limits;
 static struct limit *limit;
-static struct shared_rate *shared;
+static struct shared_rate shared;
 static struct rate rate;
 static uint64_t now_ms, granted;
 
@@ -35,15 +35,14 @@ static void take_exact(uint32_t count)
 static void take_shared(uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        granted += shared_rate_take(shared, now_ms++, 1);
+        granted += shared_rate_take(&shared, now_ms++, 1);
     }
 }
 
 int main(void)
 {
-    limits = limits_create(2);
+    limits = limits_create(1);
     limit = limits_entry(limits, LIMIT_TOTAL, BYTES("total"));
-    shared = limits_rate_entry(limits, LIMIT_DOMAIN, BYTES("example.org"));
     struct limit_wakes wakes = {0};
     limit_set_max(limit, 100, &wakes);
     micro_measure("limit: take and release", take_and_release, ROUNDS, 0);
@@ -53,8 +52,10 @@ int main(void)
     rate_init(&rate, 1000000, 3600000);
     micro_measure("rate: take, slots", take_exact, ROUNDS, 0);
     rate_deinit(&rate);
-    shared_rate_set(shared, 1000000, 3600000);
+    shared_rate_init(&shared);
+    shared_rate_set(&shared, 1000000, 3600000);
     micro_measure("shared rate: take, slots", take_shared, ROUNDS, 0);
+    shared_rate_deinit(&shared);
     printf("(%" PRIu64 " granted)\n", granted);
     limits_destroy(limits);
     return 0;

@@ -9,7 +9,6 @@
 #include "base/logger.h"
 #include "base/map.h"
 #include "io/io.h"
-#include "vmta/limits.h"
 
 #define PREFIX        "rate:domain:"
 #define RATES_MAX     1000000
@@ -20,13 +19,12 @@
 struct domain_rate {
     struct map_entry entry;
     struct list_node node;
-    struct shared_rate *shared;
+    struct shared_rate shared;
     struct rate_state state; /* under shared's lock */
     char name[];
 };
 
 struct domain_rates {
-    struct limits *limits;
     uint64_t full_since_ms; /* 0: nothing begins full */
     pthread_mutex_t lock;
     struct map map;
@@ -50,21 +48,19 @@ static bool has_name(const struct map_entry *entry, const void *name)
 static void on_stable(struct kept *kept)
 {
     struct domain_rate *rate = CONTAINER_OF(kept, struct domain_rate, state.kept);
-    rate_block_written(shared_rate_lock(rate->shared), true);
-    shared_rate_unlock(rate->shared);
+    rate_block_written(shared_rate_lock(&rate->shared), true);
+    shared_rate_unlock(&rate->shared);
 }
 
 static struct domain_rate *make(struct domain_rates *rates, struct bytes domain)
 {
     struct domain_rate *rate = calloc(1, sizeof *rate + domain.len + 1);
-    struct shared_rate *shared = limits_rate_entry(rates->limits, LIMIT_DOMAIN, domain);
-    if (rate == NULL || shared == NULL ||
-        !map_insert(&rates->map, bytes_hash_nocase(domain), &rate->entry)) {
+    if (rate == NULL || !map_insert(&rates->map, bytes_hash_nocase(domain), &rate->entry)) {
         free(rate);
         return NULL;
     }
     memcpy(rate->name, domain.data, domain.len);
-    rate->shared = shared;
+    shared_rate_init(&rate->shared);
     rate->state.prefix = PREFIX;
     rate->state.name = bytes_of(rate->name, domain.len);
     kept_init(&rate->state.kept, false, on_stable);
@@ -91,15 +87,15 @@ struct domain_rate *domain_rates_set(struct domain_rates *rates, struct bytes do
     if (rate == NULL) {
         return NULL;
     }
-    shared_rate_set(rate->shared, n, window_ms);
-    struct rate *inside = shared_rate_lock(rate->shared);
+    shared_rate_set(&rate->shared, n, window_ms);
+    struct rate *inside = shared_rate_lock(&rate->shared);
     rate_make_durable(inside);
     rate->state.n = n;
     rate->state.window_ms = window_ms;
     if (is_new && rates->full_since_ms != 0 && window_ms < RATE_DURABLE_WINDOW_MS) {
         rate_begin_full(inside, rates->full_since_ms);
     }
-    shared_rate_unlock(rate->shared);
+    shared_rate_unlock(&rate->shared);
     return rate;
 }
 
@@ -107,19 +103,19 @@ struct domain_rate *domain_rates_set(struct domain_rates *rates, struct bytes do
 
 uint32_t domain_rate_take(struct domain_rate *rate, const struct rate_writer *writer, uint32_t want)
 {
-    struct rate *inside = shared_rate_lock(rate->shared);
+    struct rate *inside = shared_rate_lock(&rate->shared);
     uint32_t granted = rate_take(inside, writer->now_ms, want);
     rate_state_reserve(&rate->state, inside, writer);
-    shared_rate_unlock(rate->shared);
+    shared_rate_unlock(&rate->shared);
     return granted;
 }
 
 uint64_t domain_rate_next_ms(struct domain_rate *rate, const struct rate_writer *writer)
 {
-    struct rate *inside = shared_rate_lock(rate->shared);
+    struct rate *inside = shared_rate_lock(&rate->shared);
     rate_state_reserve(&rate->state, inside, writer);
     uint64_t next_ms = rate_next_ms(inside, writer->now_ms);
-    shared_rate_unlock(rate->shared);
+    shared_rate_unlock(&rate->shared);
     return next_ms == UINT64_MAX ? writer->now_ms + BLOCK_WAIT_MS : next_ms;
 }
 
@@ -146,11 +142,11 @@ bool domain_rates_restore(struct domain_rates *rates, struct bytes key, struct b
         LOG_ERROR("the rate of domain %.*s cannot be taken from the spool", BYTES_FMT(domain));
         return true;
     }
-    shared_rate_set(rate->shared, found.n, found.window_ms);
-    struct rate *inside = shared_rate_lock(rate->shared);
+    shared_rate_set(&rate->shared, found.n, found.window_ms);
+    struct rate *inside = shared_rate_lock(&rate->shared);
     rate_restore(inside, now_ms, wall_ms, found.marks, found.count);
     rate->state.kept.exists = true;
-    shared_rate_unlock(rate->shared);
+    shared_rate_unlock(&rate->shared);
     return true;
 }
 
@@ -158,9 +154,9 @@ static void look_at(struct domain_rates *rates, struct domain_rate *rate)
 {
     const struct rate_writer writer = {rates->spool, rates->keeper, io_now_ms(rates->io),
                                        io_wall_ms(rates->io)};
-    struct rate *inside = shared_rate_lock(rate->shared);
+    struct rate *inside = shared_rate_lock(&rate->shared);
     rate_state_drop(&rate->state, inside, &writer);
-    shared_rate_unlock(rate->shared);
+    shared_rate_unlock(&rate->shared);
 }
 
 static void on_walk(struct timer *timer)
@@ -191,13 +187,12 @@ void domain_rates_start(struct domain_rates *rates, struct io *io, struct spool 
 
 /* ---- life ---- */
 
-struct domain_rates *domain_rates_create(struct limits *limits)
+struct domain_rates *domain_rates_create(void)
 {
     struct domain_rates *rates = calloc(1, sizeof *rates);
     if (rates == NULL) {
         return NULL;
     }
-    rates->limits = limits;
     pthread_mutex_init(&rates->lock, NULL);
     map_init(&rates->map, RATES_MAX);
     list_init(&rates->all);
@@ -211,7 +206,9 @@ void domain_rates_destroy(struct domain_rates *rates)
     }
     struct list_node *node;
     while ((node = list_pop_front(&rates->all)) != NULL) {
-        free(CONTAINER_OF(node, struct domain_rate, node));
+        struct domain_rate *rate = CONTAINER_OF(node, struct domain_rate, node);
+        shared_rate_deinit(&rate->shared);
+        free(rate);
     }
     map_deinit(&rates->map);
     pthread_mutex_destroy(&rates->lock);

@@ -14,12 +14,11 @@
 #include "rate_state.h"
 
 struct io;
-struct limits;
 struct domain_rates;
 struct domain_rate;
 
-/* NULL: no memory. limits: the rates are its entries. */
-struct domain_rates *domain_rates_create(struct limits *limits);
+/* NULL: no memory. */
+struct domain_rates *domain_rates_create(void);
 void domain_rates_destroy(struct domain_rates *rates); /* NULL is accepted */
 
 /* ---- at start, on the keeper, before any worker asks ---- */

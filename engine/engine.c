@@ -110,7 +110,7 @@ struct engine *engine_create(const struct engine_options *options, struct error 
     engine->mailboxes = mailboxes_create(engine->worker_count, mailbox_len);
     engine->limits = limits_create(LIMITS_MAX);
     engine->callers = callers_create(ENGINE_SESSIONS_MAX);
-    engine->domain_rates = engine->limits == NULL ? NULL : domain_rates_create(engine->limits);
+    engine->domain_rates = domain_rates_create();
     bool alone = engine->worker_count == 1;
     if (!alone) {
         engine->registry = registry_create(engine->worker_count, ENGINE_KEEPER, SCHEDULE_SITES_MAX);

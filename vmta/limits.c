@@ -14,17 +14,8 @@
 
 #include "base/list.h"
 #include "base/map.h"
-#include "vmta/rates.h"
 
 #define CACHE_LINE 64
-
-/* What the maps find and the table owns: a limit or a rate. */
-struct entry {
-    struct map_entry map_entry;
-    struct list_node node;
-    enum limit_kind kind;
-    struct bytes name; /* owned */
-};
 
 struct limit {
     /* Hot, in a line of its own. */
@@ -32,19 +23,17 @@ struct limit {
     _Atomic uint64_t max;
     _Atomic uint64_t waiting, tried, idle; /* bitmaps of workers */
     _Atomic uint32_t last_woken, last_idle;
-    _Alignas(CACHE_LINE) struct entry entry;
-};
-
-struct rate_entry {
-    struct entry entry;
-    struct shared_rate rate;
+    /* Cold: what the table finds it by. */
+    _Alignas(CACHE_LINE) struct map_entry entry;
+    struct list_node node;
+    enum limit_kind kind;
+    struct bytes name; /* owned */
 };
 
 struct limits {
     pthread_mutex_t lock;
-    size_t max_entries;
-    struct map limits, rates;
-    struct list limit_list, rate_list; /* in order of creation */
+    struct map map;
+    struct list all; /* in order of creation */
 };
 
 struct key {
@@ -62,11 +51,8 @@ struct limits *limits_create(size_t max_entries)
         return NULL;
     }
     pthread_mutex_init(&limits->lock, NULL);
-    limits->max_entries = max_entries;
-    map_init(&limits->limits, max_entries);
-    map_init(&limits->rates, max_entries);
-    list_init(&limits->limit_list);
-    list_init(&limits->rate_list);
+    map_init(&limits->map, max_entries);
+    list_init(&limits->all);
     return limits;
 }
 
@@ -76,28 +62,21 @@ void limits_destroy(struct limits *limits)
         return;
     }
     struct list_node *node;
-    while ((node = list_pop_front(&limits->limit_list)) != NULL) {
-        struct limit *limit = CONTAINER_OF(node, struct limit, entry.node);
-        free((char *)(uintptr_t)limit->entry.name.data);
+    while ((node = list_pop_front(&limits->all)) != NULL) {
+        struct limit *limit = CONTAINER_OF(node, struct limit, node);
+        free((char *)(uintptr_t)limit->name.data);
         free(limit);
     }
-    while ((node = list_pop_front(&limits->rate_list)) != NULL) {
-        struct rate_entry *rate = CONTAINER_OF(node, struct rate_entry, entry.node);
-        shared_rate_deinit(&rate->rate);
-        free((char *)(uintptr_t)rate->entry.name.data);
-        free(rate);
-    }
-    map_deinit(&limits->limits);
-    map_deinit(&limits->rates);
+    map_deinit(&limits->map);
     pthread_mutex_destroy(&limits->lock);
     free(limits);
 }
 
-static bool has_key(const struct map_entry *map_entry, const void *wanted)
+static bool has_key(const struct map_entry *entry, const void *wanted)
 {
-    const struct entry *entry = CONTAINER_OF(map_entry, struct entry, map_entry);
+    const struct limit *limit = CONTAINER_OF(entry, struct limit, entry);
     const struct key *key = wanted;
-    return entry->kind == key->kind && bytes_equal_nocase(entry->name, key->name);
+    return limit->kind == key->kind && bytes_equal_nocase(limit->name, key->name);
 }
 
 static uint64_t hash_of(const struct key *key)
@@ -105,87 +84,43 @@ static uint64_t hash_of(const struct key *key)
     return bytes_hash_nocase(key->name) + key->kind;
 }
 
-static struct entry *find(const struct map *map, const struct key *key)
-{
-    struct map_entry *found = map_find(map, hash_of(key), has_key, key);
-    return found == NULL ? NULL : CONTAINER_OF(found, struct entry, map_entry);
-}
-
-/* Names the entry and puts it into the table. False: full or no memory. */
-static bool add(struct limits *limits, struct map *map, struct list *list, struct entry *entry,
-                const struct key *key)
-{
-    if (map_count(&limits->limits) + map_count(&limits->rates) >= limits->max_entries) {
-        return false;
-    }
-    char *name = bytes_to_string(key->name);
-    if (name == NULL || !map_insert(map, hash_of(key), &entry->map_entry)) {
-        free(name);
-        return false;
-    }
-    entry->kind = key->kind;
-    entry->name = bytes_of(name, key->name.len);
-    list_push_back(list, &entry->node);
-    return true;
-}
-
 static struct limit *limit_create(struct limits *limits, const struct key *key)
 {
     struct limit *limit = aligned_alloc(CACHE_LINE, sizeof(*limit));
-    if (limit == NULL) {
-        return NULL;
+    char *name = bytes_to_string(key->name);
+    if (limit == NULL || name == NULL) {
+        goto fail;
     }
-    *limit = (struct limit){.max = UINT64_MAX};
-    if (!add(limits, &limits->limits, &limits->limit_list, &limit->entry, key)) {
-        free(limit);
-        return NULL;
+    *limit =
+        (struct limit){.max = UINT64_MAX, .kind = key->kind, .name = bytes_of(name, key->name.len)};
+    if (!map_insert(&limits->map, hash_of(key), &limit->entry)) {
+        goto fail;
     }
+    list_push_back(&limits->all, &limit->node);
     return limit;
+fail:
+    free(name);
+    free(limit);
+    return NULL;
 }
 
 struct limit *limits_entry(struct limits *limits, enum limit_kind kind, struct bytes name)
 {
     const struct key key = {kind, name};
     pthread_mutex_lock(&limits->lock);
-    struct entry *entry = find(&limits->limits, &key);
+    struct map_entry *entry = map_find(&limits->map, hash_of(&key), has_key, &key);
     struct limit *limit =
         entry == NULL ? limit_create(limits, &key) : CONTAINER_OF(entry, struct limit, entry);
     pthread_mutex_unlock(&limits->lock);
     return limit;
 }
 
-static struct rate_entry *rate_create(struct limits *limits, const struct key *key)
-{
-    struct rate_entry *rate = calloc(1, sizeof(*rate));
-    if (rate == NULL) {
-        return NULL;
-    }
-    if (!add(limits, &limits->rates, &limits->rate_list, &rate->entry, key)) {
-        free(rate);
-        return NULL;
-    }
-    shared_rate_init(&rate->rate);
-    return rate;
-}
-
-struct shared_rate *limits_rate_entry(struct limits *limits, enum limit_kind kind,
-                                      struct bytes name)
-{
-    const struct key key = {kind, name};
-    pthread_mutex_lock(&limits->lock);
-    struct entry *entry = find(&limits->rates, &key);
-    struct rate_entry *rate =
-        entry == NULL ? rate_create(limits, &key) : CONTAINER_OF(entry, struct rate_entry, entry);
-    pthread_mutex_unlock(&limits->lock);
-    return rate == NULL ? NULL : &rate->rate;
-}
-
 void limits_each(struct limits *limits, void (*each)(void *owner, struct limit *limit), void *owner)
 {
     pthread_mutex_lock(&limits->lock);
-    for (struct list_node *node = list_first(&limits->limit_list); node != NULL;
-         node = list_next(&limits->limit_list, node)) {
-        each(owner, CONTAINER_OF(node, struct limit, entry.node));
+    for (struct list_node *node = list_first(&limits->all); node != NULL;
+         node = list_next(&limits->all, node)) {
+        each(owner, CONTAINER_OF(node, struct limit, node));
     }
     pthread_mutex_unlock(&limits->lock);
 }
@@ -204,12 +139,12 @@ const char *limit_kind_word(enum limit_kind kind)
 
 enum limit_kind limit_kind_of(const struct limit *limit)
 {
-    return limit->entry.kind;
+    return limit->kind;
 }
 
 struct bytes limit_name(const struct limit *limit)
 {
-    return limit->entry.name;
+    return limit->name;
 }
 
 /* ---- bitmaps of workers ------------------------------------------------------------------------

@@ -3,8 +3,8 @@
  *
  * Knows no mailbox and no loop: operations that want a worker woken say so in struct limit_wakes,
  * and the caller tells it. Entries live until limits_destroy, so their pointers may be kept.
- * Everything may be called from any thread; limits_entry, limits_rate_entry and limits_each take
- * a lock and are for set-up, the limit_ functions take none.
+ * Everything may be called from any thread; limits_entry and limits_each take a lock and are for
+ * set-up, the limit_ functions take none.
  *
  * The waiting game. Who finds an entry full waits (limit_take_or_wait). A release that makes room
  * wakes one waiting worker, in turn. A wake is a duty: the woken worker tries for each of its own
@@ -43,22 +43,19 @@ enum limit_kind {
 
 struct limits;
 struct limit;
-struct shared_rate;
 
 /* Workers to be told that there is room; a bit each. Begin with {0}: bits are added. */
 struct limit_wakes {
     uint64_t workers;
 };
 
-/* At most max_entries limits and rates together. NULL: no memory. */
+/* NULL: no memory. */
 struct limits *limits_create(size_t max_entries);
 void limits_destroy(struct limits *limits); /* NULL is accepted */
 
 /* Finds or creates the entry of this kind and name (ASCII case ignored). A new limit has no
- * maximum (UINT64_MAX), a new rate is unlimited. NULL: table full or no memory. */
+ * maximum (UINT64_MAX). NULL: table full or no memory. */
 struct limit *limits_entry(struct limits *limits, enum limit_kind kind, struct bytes name);
-struct shared_rate *limits_rate_entry(struct limits *limits, enum limit_kind kind,
-                                      struct bytes name);
 
 /* Calls `each` for every limit, in the order of creation, under the table's lock. */
 void limits_each(struct limits *limits, void (*each)(void *owner, struct limit *limit),

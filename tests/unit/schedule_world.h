@@ -306,7 +306,7 @@ static void begin_at(const char *configuration, uint64_t now_ms)
     timers_init(&world.io.timers, world.io.now_ms);
     list_init(&world.letters);
     world.limits = limits_create(1000);
-    world.domain_rates = domain_rates_create(world.limits);
+    world.domain_rates = domain_rates_create();
     world.config = load_good(configuration);
     CHECK(world.config != NULL);
     for (uint32_t i = 0; i < WORKERS; i++) {

@@ -49,10 +49,6 @@ TEST(entries_are_found_by_kind_and_name_without_case)
     CHECK(limit_kind_of(a) == LIMIT_DOMAIN);
     CHECK_BYTES(limit_name(a), "Example.org");
     CHECK_STRING(limit_kind_word(LIMIT_VMTA), "virtual-mta");
-    struct shared_rate *rate = limits_rate_entry(limits, LIMIT_DOMAIN, BYTES("example.org"));
-    CHECK(rate != NULL);
-    CHECK(rate == limits_rate_entry(limits, LIMIT_DOMAIN, BYTES("EXAMPLE.org")));
-    CHECK_INT(shared_rate_take(rate, 1, 1000), 1000);
     limits_destroy(limits);
     limits_destroy(NULL);
 }
@@ -61,9 +57,9 @@ TEST(a_full_table_gives_no_new_entries)
 {
     struct limits *limits = limits_create(2);
     CHECK(limits_entry(limits, LIMIT_DOMAIN, BYTES("a")) != NULL);
-    CHECK(limits_rate_entry(limits, LIMIT_DOMAIN, BYTES("a")) != NULL);
+    CHECK(limits_entry(limits, LIMIT_SITE, BYTES("a")) != NULL);
     CHECK(limits_entry(limits, LIMIT_DOMAIN, BYTES("b")) == NULL);
-    CHECK(limits_rate_entry(limits, LIMIT_DOMAIN, BYTES("b")) == NULL);
+    CHECK(limits_entry(limits, LIMIT_SITE, BYTES("b")) == NULL);
     CHECK(limits_entry(limits, LIMIT_DOMAIN, BYTES("A")) != NULL);
     limits_destroy(limits);
 }
