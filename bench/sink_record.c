@@ -27,6 +27,7 @@ struct sink_record {
 /* Of one session. */
 struct note {
     struct sink_record *record;
+    uint64_t connected_us;
     char source[INET6_ADDRSTRLEN], destination[INET6_ADDRSTRLEN];
     char ehlo[NAME_MAX_BYTES], from[NAME_MAX_BYTES];
     char *rcpts;
@@ -105,6 +106,7 @@ bool sink_record_attach(struct sink_record *record, struct sink_session *session
         return false;
     }
     note->record = record;
+    note->connected_us = tool_wall_us();
     name_peer(peer_name, fd, note->source);
     name_peer(own_name, fd, note->destination);
     session->user = note;
@@ -254,10 +256,11 @@ static void on_accepted(struct sink_session *session)
     char digest[DIGEST_DIGITS + 1];
     digest_text(note, digest);
     uint64_t time_us = tool_wall_us() + (uint64_t)note->record->latency_ms * 1000;
-    fprintf(note->record->file, "%llu\t%s\t%s\t%s\t%.*s\t%llu\t%s\t%s\t%s\t%s\n",
+    fprintf(note->record->file, "%llu\t%s\t%s\t%s\t%.*s\t%llu\t%s\t%s\t%s\t%s\t%llu\n",
             (unsigned long long)time_us, note->source, or_dash(note->ehlo), or_dash(note->from),
             (int)note->rcpts_len, note->rcpts, (unsigned long long)session->message_bytes, digest,
-            or_dash(note->x_seq), note->destination, session->encrypted ? "tls" : "-");
+            or_dash(note->x_seq), note->destination, session->encrypted ? "tls" : "-",
+            (unsigned long long)note->connected_us);
 }
 
 const struct sink_watcher sink_record_watcher = {

@@ -13,6 +13,7 @@
  *   x_seq            value of the X-Seq header
  *   destination      IP address the client connected to
  *   tls              "tls" or "-"
+ *   connected_us     wall clock when the client's connection was taken
  *
  * Written within RECORD_FLUSH_MS of being accepted, if sink_record_flush is called so often.
  * One thread. Memory grows with the longest recipient list seen on a connection. */

@@ -55,7 +55,7 @@ class Line:
     def __init__(self, text):
         fields = text.rstrip("\n").split("\t")
         self.time_us, self.source, self.hello = int(fields[0]), fields[1], fields[2]
-        self.rcpts = fields[4].split(",")
+        self.rcpts, self.connected_us = fields[4].split(","), int(fields[10])
 
 
 def read_record(path):
