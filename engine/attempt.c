@@ -17,13 +17,6 @@
 #include "schedule.h"
 #include "site.h"
 
-#define PROFILES_MAX 1024 /* TLS profiles of one worker */
-
-struct tls_profile_entry {
-    struct map_entry entry;
-    struct tls_profile *profile;
-};
-
 /* Waiting for the resolver; apart, because it is large and soon over. */
 struct resolve_job {
     struct resolve_request request;
@@ -41,10 +34,9 @@ struct attempts *attempts_create(const struct attempts_options *options)
     attempts->spool = options->spool;
     attempts->resolver = options->resolver;
     attempts->outcomes = options->outcomes;
-    attempts->tls = options->tls;
     attempts->worker = options->worker;
     attempts->freebind = options->allow_no_source_address;
-    map_init(&attempts->profiles, PROFILES_MAX);
+    outbound_tls_init(&attempts->tls, options->tls);
     host_faults_init(&attempts->host_faults);
     attempts->slab = slab_create("attempts", sizeof(struct attempt), options->attempts_max);
     attempts->preparer = preparer_create(&(struct preparer_options){
@@ -65,9 +57,8 @@ void attempts_destroy(struct attempts *attempts)
     if (attempts == NULL) {
         return;
     }
-    attempts_forget_profiles(attempts);
+    outbound_tls_deinit(&attempts->tls);
     host_faults_deinit(&attempts->host_faults);
-    map_deinit(&attempts->profiles);
     preparer_destroy(attempts->preparer);
     slab_destroy(attempts->slab);
     free(attempts);
@@ -78,20 +69,9 @@ struct preparer *attempts_preparer(struct attempts *attempts)
     return attempts->preparer;
 }
 
-enum tls_need attempt_tls_level(const struct domain_settings *settings, enum tls_need need)
-{
-    enum tls_need level = TLS_NEED_NONE;
-    if (settings->require_starttls) {
-        level = TLS_NEED_REQUIRE;
-    } else if (settings->use_starttls) {
-        level = TLS_NEED_OPPORTUNISTIC;
-    }
-    return need > level && need != TLS_NEED_DEFAULT ? need : level;
-}
-
 bool attempt_suits(const struct attempt *attempt, const struct queue *queue)
 {
-    enum tls_need level = attempt_tls_level(queue->site->settings, queue->tls_need);
+    enum tls_need level = outbound_tls_level(queue->site->settings, queue->tls_need);
     return level <= (enum tls_need)attempt->tls_level;
 }
 
@@ -350,73 +330,9 @@ static void start_resolving(struct attempt *attempt)
 
 /* ---- TLS ---- */
 
-static uint32_t versions_of(const struct domain_settings *settings)
-{
-    return (settings->smtp_tls_allow_tls10 ? TLS_1_0 : 0u) |
-           (settings->smtp_tls_allow_tls11 ? TLS_1_1 : 0u) |
-           (settings->smtp_tls_allow_tls12 ? TLS_1_2 : 0u) |
-           (settings->smtp_tls_allow_tls13 ? TLS_1_3 : 0u);
-}
-
-static const char *text_or_null(struct bytes text)
-{
-    return text.len == 0 ? NULL : text.data;
-}
-
-static uint64_t profile_hash(const struct domain_settings *settings)
-{
-    uint64_t hash = bytes_hash(settings->smtp_tls_ca_file);
-    hash = hash * 31 + bytes_hash(settings->smtp_tls_ciphers);
-    hash = hash * 31 + bytes_hash(settings->smtp_tls_ciphersuites);
-    return hash * 31 + versions_of(settings);
-}
-
-static bool any_profile(const struct map_entry *entry, const void *key)
-{
-    (void)key;
-    return entry != NULL;
-}
-
-static struct tls_profile *profile_for(struct attempts *attempts,
-                                       const struct domain_settings *settings, struct error *error)
-{
-    uint64_t hash = profile_hash(settings);
-    struct map_entry *found = map_find(&attempts->profiles, hash, any_profile, NULL);
-    if (found != NULL) {
-        return CONTAINER_OF(found, struct tls_profile_entry, entry)->profile;
-    }
-    struct tls_profile_entry *entry = calloc(1, sizeof *entry);
-    if (entry == NULL) {
-        error_set(error, ENOMEM, "out of memory");
-        return NULL;
-    }
-    entry->profile =
-        tls_profile_create(attempts->tls,
-                           &(struct tls_profile_settings){
-                               .ca_file = text_or_null(settings->smtp_tls_ca_file),
-                               .ciphers = text_or_null(settings->smtp_tls_ciphers),
-                               .ciphersuites = text_or_null(settings->smtp_tls_ciphersuites),
-                               .versions = versions_of(settings)},
-                           error);
-    if (entry->profile == NULL || !map_insert(&attempts->profiles, hash, &entry->entry)) {
-        tls_profile_destroy(entry->profile);
-        free(entry);
-        return NULL;
-    }
-    return entry->profile;
-}
-
 void attempts_forget_profiles(struct attempts *attempts)
 {
-    size_t cursor = 0;
-    struct map_entry *entry;
-    while ((entry = map_walk(&attempts->profiles, &cursor)) != NULL) {
-        struct tls_profile_entry *profile = CONTAINER_OF(entry, struct tls_profile_entry, entry);
-        tls_profile_destroy(profile->profile);
-        free(profile);
-    }
-    map_deinit(&attempts->profiles);
-    map_init(&attempts->profiles, PROFILES_MAX);
+    outbound_tls_forget(&attempts->tls);
 }
 
 void attempt_start_tls(struct attempt *attempt)
@@ -428,17 +344,15 @@ void attempt_start_tls(struct attempt *attempt)
         attempt->tls_wanted = true; /* the answer was faster than the news of our own send */
         return;
     }
-    struct tls_profile *profile = profile_for(attempts, settings, &error);
-    struct tls_session *session = NULL;
-    if (profile != NULL) {
-        uint64_t key = bytes_hash(bytes_from_string(attempt->host_name)) ^
-                       address_hash(&attempt->connection.peer) ^ profile_hash(settings) ^
-                       bytes_hash(bytes_from_string(attempt->site->lane->vmta.name));
-        session = tls_client_create(
-            profile, &(struct tls_client_options){.server_name = attempt->host_name,
-                                                  .verify = attempt->tls_level >= TLS_NEED_VERIFY,
-                                                  .resume_key = key});
-    }
+    struct tls_session *session =
+        outbound_tls_session(&attempts->tls, settings,
+                             &(struct outbound_peer){
+                                 .host_name = attempt->host_name,
+                                 .address = &attempt->connection.peer,
+                                 .vmta_name = attempt->site->lane->vmta.name,
+                                 .level = (enum tls_need)attempt->tls_level,
+                             },
+                             &error);
     if (session == NULL) {
         attempt_note_error(attempt, "starttls", "4.7.5", "TLS cannot be set up:", error.text);
         attempt_close(attempt, CONNECTION_CLOSE_NOW, true);
@@ -451,28 +365,17 @@ void attempt_start_tls(struct attempt *attempt)
 
 static void begin_talking(struct attempt *attempt)
 {
-    const struct domain_settings *settings = attempt->site->settings;
-    bool no_chunking = settings->ignore_chunking ||
-                       has_fault(attempt, &attempt->connection.peer, HOST_FAULT_CHUNKING);
-    enum client_tls tls = CLIENT_TLS_NEVER;
-    if (attempt->tls_level >= TLS_NEED_REQUIRE) {
-        tls = CLIENT_TLS_REQUIRED;
-    } else if (attempt->tls_level == TLS_NEED_OPPORTUNISTIC && !attempt->plain_fallback) {
-        tls = CLIENT_TLS_OFFERED;
+    struct client_settings *client = &attempt->client_settings;
+    *client = outbound_client_settings(attempt->site->settings, (enum tls_need)attempt->tls_level,
+                                       attempt->helo_name);
+    if (attempt->plain_fallback) {
+        client->tls = CLIENT_TLS_NEVER;
     }
-    attempt->client_settings = (struct client_settings){
-        .helo_name = attempt->helo_name,
-        .tls = tls,
-        .ignore = (settings->ignore_pipelining ? CLIENT_CAP_PIPELINING : 0u) |
-                  (no_chunking ? CLIENT_CAP_CHUNKING : 0u) |
-                  (settings->ignore_8bitmime ? CLIENT_CAP_8BITMIME : 0u),
-        .in_flight_max = (uint32_t)settings->max_msg_in_flight > CLIENT_IN_FLIGHT_MAX
-                             ? CLIENT_IN_FLIGHT_MAX
-                             : (uint32_t)settings->max_msg_in_flight,
-        .reuse_after_421 = !settings->smtp_421_means_mx_unavailable,
-    };
+    if (has_fault(attempt, &attempt->connection.peer, HOST_FAULT_CHUNKING)) {
+        client->ignore |= CLIENT_CAP_CHUNKING;
+    }
     attempt->state = ATTEMPT_TALKING;
-    client_init(&attempt->client, &attempt->client_settings, &attempt_client_events, attempt);
+    client_init(&attempt->client, client, &attempt_client_events, attempt);
     attempt_watch(attempt);
 }
 
@@ -668,7 +571,7 @@ struct attempt *attempt_open(struct attempts *attempts, struct site *site, struc
     attempt->queue = queue;
     attempt->opened_ms = io_now_ms(attempts->io);
     attempt->state = ATTEMPT_RESOLVING;
-    attempt->tls_level = (uint8_t)attempt_tls_level(site->settings, queue->tls_need);
+    attempt->tls_level = (uint8_t)outbound_tls_level(site->settings, queue->tls_need);
     attempt->host_name = "";
     list_init(&attempt->on_wire);
     list_init(&attempt->lingering);

@@ -135,9 +135,6 @@ void attempt_abort(struct attempt *attempt);
 /* From prepare: the transaction's window is ready (or failed). */
 void attempt_on_prepared(struct attempt *attempt, struct transaction *transaction);
 
-/* How strict TLS must be for a queue under these settings: the stricter of both. */
-enum tls_need attempt_tls_level(const struct domain_settings *settings, enum tls_need need);
-
 /* Forgets cached TLS profiles (reload). */
 void attempts_forget_profiles(struct attempts *attempts);
 

@@ -3,9 +3,9 @@
 #define ENGINE_ATTEMPT_PRIVATE_H
 
 #include "attempt.h"
-#include "base/map.h"
 #include "base/slab.h"
 #include "host_faults.h"
+#include "outbound.h"
 
 struct attempts {
     struct io *io;
@@ -13,10 +13,9 @@ struct attempts {
     struct spool *spool;
     struct resolver *resolver;
     struct outcomes *outcomes;
-    struct tls_worker *tls;
     struct preparer *preparer;
     struct slab *slab;
-    struct map profiles; /* struct tls_profile_entry by settings */
+    struct outbound_tls tls;
     struct host_faults host_faults;
     uint32_t worker;
     bool freebind;

@@ -10,13 +10,12 @@
 #include "attempt.h"
 #include "base/logger.h"
 #include "domain_rates.h"
+#include "outbound.h"
 #include "outcome.h"
 #include "policy/config.h"
 #include "policy/domain.h"
 #include "schedule.h"
 #include "schedule_private.h"
-
-#define LOCAL_ADDRESSES_MAX 1024 /* of this host, for CIDR ranges of source addresses */
 
 /* ---- virtual MTAs ---- */
 
@@ -24,51 +23,6 @@ static bool same_lane(const struct map_entry *entry, const void *key)
 {
     const struct vmta_lane *lane = CONTAINER_OF(entry, struct vmta_lane, entry);
     return bytes_equal_nocase(bytes_from_string(lane->vmta.name), *(const struct bytes *)key);
-}
-
-static struct bytes first_of(struct bytes first, struct bytes second)
-{
-    return first.len > 0 ? first : second;
-}
-
-static bool is_single(const struct address_range *range)
-{
-    return range->prefix == (range->base.family == ADDRESS_IPV4 ? 32 : 128);
-}
-
-/* A range stands for this host's addresses inside it; 127.0.0.1 is never meant. */
-static void add_range(struct scheduler *scheduler, struct vmta *vmta,
-                      const struct address_range *range, struct bytes helo)
-{
-    static const struct address_range loopback = {
-        .base = {.family = ADDRESS_IPV4, .ip = {127, 0, 0, 1}}, .prefix = 32};
-    struct address *local = calloc(LOCAL_ADDRESSES_MAX, sizeof *local);
-    size_t count =
-        local == NULL ? 0 : io_local_addresses(scheduler->io, local, LOCAL_ADDRESSES_MAX);
-    for (size_t i = 0; i < count; i++) {
-        if (address_range_holds(range, &local[i]) && !address_range_holds(&loopback, &local[i])) {
-            vmta_add_source(vmta, &local[i], helo);
-        }
-    }
-    free(local);
-}
-
-static void add_sources(struct scheduler *scheduler, struct vmta_lane *lane)
-{
-    const struct vmta_settings *settings = &lane->settings->settings;
-    struct bytes name = first_of(settings->host_name, bytes_from_string(scheduler->host_name));
-    for (size_t i = 0; i < settings->source_hosts.count; i++) {
-        const struct source_host *host = &settings->source_hosts.items[i];
-        struct bytes helo = first_of(host->host_name, name);
-        if (is_single(&host->range)) {
-            vmta_add_source(&lane->vmta, &host->range.base, helo);
-        } else {
-            add_range(scheduler, &lane->vmta, &host->range, helo);
-        }
-    }
-    if (settings->source_hosts.count == 0) {
-        vmta_add_source(&lane->vmta, &(struct address){.family = ADDRESS_NONE}, name);
-    }
 }
 
 /* An orphan (its virtual MTA has left the configuration) keeps its mail and has no address. */
@@ -80,7 +34,7 @@ static void configure_lane(struct scheduler *scheduler, struct vmta_lane *lane, 
     }
     uint64_t max = 0;
     if (lane->settings != NULL) {
-        add_sources(scheduler, lane);
+        outbound_add_sources(scheduler->io, lane->settings, scheduler->host_name, &lane->vmta);
         max = lane->settings->settings.max_smtp_out;
     }
     struct limit_wakes wakes = {0};

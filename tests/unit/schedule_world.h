@@ -204,12 +204,6 @@ void attempts_forget_profiles(struct attempts *attempts)
     (void)attempts;
 }
 
-enum tls_need attempt_tls_level(const struct domain_settings *settings, enum tls_need need)
-{
-    (void)settings;
-    return need;
-}
-
 bool attempt_suits(const struct attempt *attempt, const struct queue *queue)
 {
     return queue->tls_need <= attempt->tls_level;
