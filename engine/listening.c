@@ -202,3 +202,16 @@ void listening_reload(struct listening *listening, const struct config *config)
         }
     }
 }
+
+bool listening_is_ours(struct io *io, const struct config *config, const struct address *address)
+{
+    size_t count;
+    const struct config_listener *listeners = config_listeners(config, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (listeners[i].port == address->port &&
+            address_range_holds(&listeners[i].range, address) && io_address_is_local(io, address)) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -5,12 +5,14 @@
 #ifndef ENGINE_LISTENING_H
 #define ENGINE_LISTENING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
 
 #define LISTENING_MAX 256 /* addresses */
 
+struct address;
 struct config;
 struct io;
 struct listener;
@@ -36,5 +38,9 @@ void listening_reload(struct listening *listening, const struct config *config);
 /* Stops accepting everywhere. `closed` (or NULL) is called once for each, never inside this one;
  * the return value says how many that are. */
 uint32_t listening_close(struct listening *listening, void (*closed)(void *owner), void *owner);
+
+/* Does a line of the configuration ask for this address and port on this host? Whether it is open
+ * does not matter: mail sent there would come back to us. */
+bool listening_is_ours(struct io *io, const struct config *config, const struct address *address);
 
 #endif

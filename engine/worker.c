@@ -67,16 +67,7 @@ static bool on_admit(void *owner, struct bytes vmta, uint32_t rcpt_count)
 static bool on_is_own_listener(void *owner, const struct address *address)
 {
     const struct worker *worker = owner;
-    size_t count;
-    const struct config_listener *listeners = config_listeners(worker->config, &count);
-    for (size_t i = 0; i < count; i++) {
-        if (listeners[i].port == address->port &&
-            address_range_holds(&listeners[i].range, address) &&
-            io_address_is_local(worker->io, address)) {
-            return true;
-        }
-    }
-    return false;
+    return listening_is_ours(worker->io, worker->config, address);
 }
 
 static bool on_site_emptied(void *owner, struct site *site)
