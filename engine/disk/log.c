@@ -226,7 +226,6 @@ void log_close(struct log *log)
     free(log->ring);
     free(log->piece);
     free(log->header);
-    free(log->zeros);
     free(log->spare_entries);
     free(log);
 }

@@ -20,7 +20,6 @@
 #define EX_TEMPFAIL_  75
 
 #define TABLE_MIN     4096
-#define ZEROS_BYTES   (64u * 1024)
 
 /* ---- the directory ------------------------------------------------------------------------ */
 
@@ -141,11 +140,9 @@ static int read_header(struct opening *opening, struct log_segment *segment, uin
     }
     switch (kind) {
     case LOG_HEADER_GOOD:
-        segment->filled = true;
         return note_header(opening, segment, &header);
-    case LOG_HEADER_BLANK: /* made, but never used: filled again before it is */
-        segment->bytes = log->options.segment_bytes;
-        list_push_front(&log->free, &segment->node);
+    case LOG_HEADER_BLANK: /* made, but never used */
+        log_segment_delete(log, segment);
         return 0;
     case LOG_HEADER_BAD:
         put_aside(log, segment);
@@ -285,7 +282,6 @@ static struct log *allocate(struct io *io, const struct log_options *options)
     log->ring = malloc(log->ring_bytes);
     log->piece = malloc(LOG_PIECE_BYTES);
     log->header = malloc(LOG_HEADER_BYTES);
-    log->zeros = calloc(1, ZEROS_BYTES);
     log_stage_init(log);
     log_sync_init(log);
     log_prepare_init(log);
@@ -357,7 +353,7 @@ struct log *log_open(struct io *io, const struct log_options *options, struct er
     }
     struct log *log = allocate(io, options);
     if (log == NULL || log->files == NULL || log->ring == NULL || log->piece == NULL ||
-        log->header == NULL || log->zeros == NULL) {
+        log->header == NULL) {
         error_set(error, EX_OSERR_, "no memory for the spool");
         log_close(log);
         return NULL;

@@ -1,10 +1,11 @@
 /* The next segment, ready before it is needed.
  *
- * A new file is filled with zeroes once, 1 MiB at a time beside the normal work, because writing
- * into blocks that exist already costs a sync no change of the file system's own records. A
- * segment that was released is used again in the order of release: only its header is written
- * anew. The header is synced before the segment counts as ready, so headers reach the disk in
- * order of generation, and what the oldest segments held is overwritten first. */
+ * A new file gets its blocks at once but is not filled with zeroes: to write it twice costs more
+ * than what each sync then has to note of blocks written for the first time. A segment that was
+ * released is used again in the order of release: only its header is written anew. The header is
+ * synced before the segment counts as ready, so headers reach the disk in order of generation, and
+ * what the oldest segments held is overwritten first.
+ */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -13,14 +14,27 @@
 #include "base/logger.h"
 #include "disk/log_private.h"
 
-#define ZEROS_BYTES  (64u * 1024)
-#define FILL_BYTES   (16 * ZEROS_BYTES)
 #define RETRY_MS     5000
 #define FAILURES_MAX 3
 
 static void prepare_step(struct log *log);
 
 /* ---- choosing ----------------------------------------------------------------------------- */
+
+static int open_new(struct log *log, const char *path)
+{
+    int fd = io_file_open(log->io, path, IO_OPEN_READ | IO_OPEN_WRITE | IO_OPEN_CREATE);
+    if (fd < 0) {
+        return fd;
+    }
+    int result = io_file_allocate(log->io, fd, log->options.segment_bytes);
+    if (result != 0) {
+        io_file_close(log->io, fd);
+        io_file_unlink(log->io, path);
+        return result;
+    }
+    return fd;
+}
 
 static struct log_segment *create_file(struct log *log)
 {
@@ -30,11 +44,12 @@ static struct log_segment *create_file(struct log *log)
     }
     char path[LOG_PATH_MAX];
     log_segment_path(log, number, path);
-    int fd = io_file_open(log->io, path, IO_OPEN_READ | IO_OPEN_WRITE | IO_OPEN_CREATE);
+    int fd = open_new(log, path);
     if (fd < 0) {
         LOG_ERROR("spool %s: cannot create a segment: %s", log->directory, strerror(-fd));
         return NULL;
     }
+    log->names_unsynced = true;
     struct log_segment *segment = log_segment_add(log, number, fd, log->options.segment_bytes);
     if (segment == NULL) {
         io_file_close(log->io, fd);
@@ -88,27 +103,12 @@ static void build_header(struct log *log, const struct log_segment *segment)
     log->header_stale = false;
 }
 
-static void fill_some(struct log *log)
-{
-    struct log_segment *segment = log->preparing;
-    uint64_t left = segment->bytes - log->prepare_offset;
-    uint64_t len = left < FILL_BYTES ? left : FILL_BYTES;
-    size_t count = 0;
-    for (uint64_t done = 0; done < len; done += log->prepare_iov[count++].iov_len) {
-        uint64_t part = len - done < ZEROS_BYTES ? len - done : ZEROS_BYTES;
-        log->prepare_iov[count] = (struct iovec){log->zeros, part};
-    }
-    log->prepare_offset += len;
-    io_write(log->io, &log->prepare_op, segment->fd, log->prepare_iov, count,
-             log->prepare_offset - len);
-}
-
 static void write_header(struct log *log)
 {
     log->prepare_state = PREPARE_HEADER;
     build_header(log, log->preparing);
-    log->prepare_iov[0] = (struct iovec){log->header, LOG_HEADER_BYTES};
-    io_write(log->io, &log->prepare_op, log->preparing->fd, log->prepare_iov, 1, 0);
+    log->prepare_iov = (struct iovec){log->header, LOG_HEADER_BYTES};
+    io_write(log->io, &log->prepare_op, log->preparing->fd, &log->prepare_iov, 1, 0);
 }
 
 static void prepare_failed(struct log *log, int result);
@@ -153,19 +153,6 @@ static void prepare_step(struct log *log)
     switch (log->prepare_state) {
     case PREPARE_NONE:
         break;
-    case PREPARE_FILL:
-        if (log->prepare_offset < log->preparing->bytes) {
-            fill_some(log);
-            return;
-        }
-        log->prepare_state = PREPARE_FILL_SYNC;
-        io_fdatasync(log->io, &log->prepare_op, log->preparing->fd);
-        return;
-    case PREPARE_FILL_SYNC:
-        log->preparing->filled = true;
-        log->names_unsynced = true;
-        begin_header(log);
-        return;
     case PREPARE_HEADER:
         log->prepare_state = PREPARE_SYNC;
         io_fdatasync(log->io, &log->prepare_op, log->preparing->fd);
@@ -239,17 +226,6 @@ void log_resume(struct log *log)
     }
 }
 
-static void begin(struct log *log)
-{
-    log->prepare_offset = 0;
-    if (log->preparing->filled) {
-        begin_header(log);
-    } else {
-        log->prepare_state = PREPARE_FILL;
-        prepare_step(log);
-    }
-}
-
 static void on_prepare_timer(struct timer *timer)
 {
     log_prepare_start(CONTAINER_OF(timer, struct log, prepare_timer));
@@ -275,7 +251,7 @@ void log_prepare_start(struct log *log)
         return;
     }
     log->preparing->state = SEGMENT_PREPARING;
-    begin(log);
+    begin_header(log);
 }
 
 void log_prepare_again(struct log *log)
@@ -293,21 +269,6 @@ void log_prepare_again(struct log *log)
 
 /* ---- at start ----------------------------------------------------------------------------- */
 
-static int fill_blocking(struct log *log, struct log_segment *segment)
-{
-    for (uint64_t offset = 0; offset < segment->bytes; offset += ZEROS_BYTES) {
-        uint64_t left = segment->bytes - offset;
-        int64_t result = io_file_write_at(log->io, segment->fd, log->zeros,
-                                          left < ZEROS_BYTES ? left : ZEROS_BYTES, offset);
-        if (result < 0) {
-            return (int)result;
-        }
-    }
-    int result = io_file_sync(log->io, segment->fd);
-    segment->filled = result == 0;
-    return result;
-}
-
 /* A start takes a segment even if that is one more than the limit: else a log that is full could
  * not be opened to be emptied. */
 int log_prepare_blocking(struct log *log, struct error *error)
@@ -318,8 +279,7 @@ int log_prepare_blocking(struct log *log, struct error *error)
         return error_set(error, 73, "spool %s: no room for a segment of %llu bytes", log->directory,
                          (unsigned long long)log->options.segment_bytes);
     }
-    int result = segment->filled ? 0 : fill_blocking(log, segment);
-    result = result == 0 ? log_names_changed(log) : result;
+    int result = log_names_changed(log);
     if (result == 0) {
         build_header(log, segment);
         int64_t written = io_file_write_at(log->io, segment->fd, log->header, LOG_HEADER_BYTES, 0);

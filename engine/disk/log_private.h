@@ -52,7 +52,6 @@ struct log_segment {
     uint32_t file_number, generation;
     int fd;
     enum log_segment_state state;
-    bool filled;  /* the file has its full length */
     bool damaged; /* set aside instead of being used again */
     bool sealed;  /* has a footer on disk */
     bool empty;   /* a restart found nothing in it that counts: it is dropped */
@@ -98,10 +97,8 @@ struct log_footer {
 
 enum log_prepare_state {
     PREPARE_NONE,
-    PREPARE_FILL,
-    PREPARE_FILL_SYNC,
     PREPARE_HEADER,
-    PREPARE_SYNC
+    PREPARE_SYNC,
 };
 
 struct log {
@@ -161,15 +158,13 @@ struct log {
     enum log_prepare_state prepare_state;
     struct log_segment *preparing;
     struct io_op prepare_op;
-    struct iovec prepare_iov[16];
-    uint64_t prepare_offset;
+    struct iovec prepare_iov;
     uint32_t prepare_failures;
     int prepare_result; /* of what came home while quiet */
     bool starved;       /* an append that must not wait for long finds no segment */
     bool header_stale;  /* cuts were added since it was written */
     struct timer prepare_timer;
     char *header; /* LOG_HEADER_BYTES */
-    char *zeros;  /* 64 KiB */
 
     struct log_entry *spare_entries; /* of a closed segment, for the next */
     uint32_t spare_entry_max;

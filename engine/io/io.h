@@ -200,6 +200,10 @@ struct io_file_info {
 int io_file_open(struct io *io, const char *path, uint32_t flags);
 int io_file_info(struct io *io, int fd, struct io_file_info *out);
 int io_file_truncate(struct io *io, int fd, uint64_t size);
+/* Makes the file this long, with the volume's blocks behind it, so that a write within does not
+ * meet -ENOSPC; what was not written reads as zeroes. On a file system that reserves no blocks
+ * the file gets its length only. */
+int io_file_allocate(struct io *io, int fd, uint64_t size);
 int io_file_lock(struct io *io, int fd); /* exclusive flock, not waiting: -EWOULDBLOCK */
 int io_file_sync(struct io *io, int fd);
 int64_t io_file_read_at(struct io *io, int fd, void *data, size_t len, uint64_t offset);

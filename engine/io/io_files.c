@@ -73,6 +73,14 @@ int io_file_truncate(struct io *io, int fd, uint64_t size)
     return negative_errno(result);
 }
 
+int io_file_allocate(struct io *io, int fd, uint64_t size)
+{
+    int result;
+    RETRIED(result, fallocate(fd, 0, 0, (off_t)size));
+    return result != 0 && errno == EOPNOTSUPP ? io_file_truncate(io, fd, size)
+                                              : negative_errno(result);
+}
+
 int io_file_lock(struct io *io, int fd)
 {
     int result;

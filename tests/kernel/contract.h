@@ -84,6 +84,7 @@ struct contract {
     FACT(a_write_beyond_the_end_leaves_zeros_before_it)                                            \
     FACT(a_write_of_many_pieces_keeps_their_order)                                                 \
     FACT(blocking_and_queued_file_calls_see_the_same_bytes)                                        \
+    FACT(an_allocated_file_has_its_length_and_keeps_what_it_had)                                   \
     FACT(exclusive_creation_fails_when_the_file_is_there)                                          \
     FACT(append_and_truncate_do_as_they_say)                                                       \
     FACT(rename_replaces_and_unlink_removes)                                                       \

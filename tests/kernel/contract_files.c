@@ -148,6 +148,20 @@ void contract_blocking_and_queued_file_calls_see_the_same_bytes(struct contract 
     remove_file(contract, "log");
 }
 
+void contract_an_allocated_file_has_its_length_and_keeps_what_it_had(struct contract *contract)
+{
+    char seen[16], zeros[14] = {0};
+    int fd = open_file(contract, "log", NEW_FILE);
+    WANT_INT(io_file_write_at(contract->io, fd, "ab", 2, 0), 2);
+    WANT_INT(io_file_allocate(contract->io, fd, 100000), 0);
+    WANT_INT(size_of(contract, fd), 100000);
+    WANT_INT(queued_read(contract, fd, seen, 16, 0), 16);
+    WANT(memcmp(seen, "ab", 2) == 0);
+    WANT(memcmp(seen + 2, zeros, 14) == 0);
+    io_file_close(contract->io, fd);
+    remove_file(contract, "log");
+}
+
 void contract_exclusive_creation_fails_when_the_file_is_there(struct contract *contract)
 {
     int fd = open_file(contract, "lock", NEW_FILE);

@@ -242,6 +242,11 @@ int io_file_truncate(struct io *io, int fd, uint64_t size)
     return inode_truncate(file_of(io, fd)->inode, size);
 }
 
+int io_file_allocate(struct io *io, int fd, uint64_t size)
+{
+    return io_file_truncate(io, fd, size);
+}
+
 int io_file_lock(struct io *io, int fd)
 {
     struct file *file = file_of(io, fd);
