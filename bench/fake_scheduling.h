@@ -3,7 +3,7 @@
  *
  * For measuring: whatever is done here is O(1) and allocates nothing once it runs, so that the
  * scheduler's cost is what is seen; tests have a world with outcomes and two workers
- * (tests/unit/schedule_world.h). engine/schedule.c, schedule_sites.c, queue.c, site.c and
+ * (tests/unit/schedule_world.h). engine/gates.c, schedule*.c, queue.c, site.c and
  * message.c are the real ones. One world at a time; include once per binary. */
 #ifndef BENCH_FAKE_SCHEDULING_H
 #define BENCH_FAKE_SCHEDULING_H

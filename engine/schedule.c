@@ -11,6 +11,7 @@
 
 #include "attempt.h"
 #include "base/logger.h"
+#include "gates.h"
 #include "outcome.h"
 #include "policy/config.h"
 #include "policy/domain.h"
@@ -22,7 +23,6 @@
 #define STALLED_WAIT_MS 5    /* outcomes wait to be written: soon over */
 #define HELD_WAIT_MS    1000 /* the journal is full or a sink holds */
 #define NO_ROOM_WAIT_MS 1000
-#define GATE_RETRY_MS   1000
 #define BLOCK_WAIT_MS   100 /* a block of starts is on its way to the disk */
 
 static uint64_t now_ms(const struct scheduler *scheduler)
@@ -40,9 +40,8 @@ static void leave_place(struct site *site)
     if (site->wait == SITE_READY && list_empty(&site->lane->ready)) {
         list_remove(&site->lane->ready_node);
     }
-    if (site->wait == SITE_WAITING_GATE && list_empty(&site->waits_at->waiting)) {
-        list_remove(&site->waits_at->node);
-        limit_stop_waiting(site->waits_at->limit, scheduler->worker);
+    if (site->wait == SITE_WAITING_GATE) {
+        gates_leave(&scheduler->gates, site);
     }
     site->wait = SITE_QUIET;
 }
@@ -58,7 +57,10 @@ static void make_ready(struct site *site)
     }
 }
 
-static void settle_wake(struct site *site);
+static void settle_wake(struct site *site)
+{
+    gates_settle(&site->scheduler->gates, site);
+}
 
 static void wait_until(struct site *site, uint64_t due_ms)
 {
@@ -72,27 +74,9 @@ static void wait_until(struct site *site, uint64_t due_ms)
 
 static void wait_for_gate(struct site *site, struct gate *gate)
 {
-    bool keeps_turn = site->woken_by == gate;
     leave_place(site);
     site->wait = SITE_WAITING_GATE;
-    site->waits_at = gate;
-    if (keeps_turn) {
-        /* Full again: whoever releases next wakes it again. It was the first and tried in vain,
-         * as the one behind each that opens does; at the back it might never be served. */
-        site->woken_by = NULL;
-        list_push_front(&gate->waiting, &site->node);
-    } else {
-        list_push_back(&gate->waiting, &site->node);
-    }
-    struct scheduler *scheduler = site->scheduler;
-    if (!list_linked(&gate->node)) {
-        list_push_back(&scheduler->waiting_gates, &gate->node);
-    }
-    if (!timer_running(&scheduler->gate_timer)) {
-        timer_start(io_timers(scheduler->io), &scheduler->gate_timer,
-                    now_ms(scheduler) + GATE_RETRY_MS);
-    }
-    settle_wake(site); /* of another limit, where there may be room still */
+    gates_wait(&site->scheduler->gates, gate, site);
 }
 
 static void on_site_timer(struct timer *timer)
@@ -107,123 +91,6 @@ void schedule_mark(struct scheduler *scheduler, struct site *site)
     if (!list_linked(&site->dirty_node)) {
         list_push_back(&scheduler->dirty, &site->dirty_node);
     }
-}
-
-/* ---- gates ---- */
-
-static void gate_init(struct gate *gate, struct limit *limit)
-{
-    *gate = (struct gate){.limit = limit};
-    list_init(&gate->waiting);
-}
-
-static void ring_wakes(struct scheduler *scheduler, struct gate *gate, uint64_t workers);
-
-/* Room behind this gate, and nobody here who waits: the wake goes on to the next worker. */
-static void pass_to_others(struct scheduler *scheduler, struct gate *gate)
-{
-    struct limit_wakes wakes = {0};
-    limit_pass_on(gate->limit, &wakes);
-    ring_wakes(scheduler, gate, wakes.workers & ~(UINT64_C(1) << scheduler->worker));
-}
-
-/* Room behind this gate: the site that has waited longest tries again, and when it has (or has
- * lost interest) it passes the wake on: see settle_wake. */
-static void wake_gate(struct scheduler *scheduler, struct gate *gate)
-{
-    struct list_node *node = list_first(&gate->waiting);
-    if (node == NULL) {
-        pass_to_others(scheduler, gate);
-        return;
-    }
-    struct site *site = CONTAINER_OF(node, struct site, node);
-    make_ready(site);
-    site->woken_by = gate;
-    if (list_empty(&gate->waiting)) {
-        list_remove(&gate->node);
-    }
-}
-
-/* The wake this site was given is no longer needed by it: the next one who waits gets it. */
-static void settle_wake(struct site *site)
-{
-    struct gate *gate = site->woken_by;
-    site->woken_by = NULL;
-    if (gate != NULL) {
-        wake_gate(site->scheduler, gate);
-    }
-}
-
-static void wake_all_gates(struct scheduler *scheduler)
-{
-    struct list_node *next;
-    for (struct list_node *node = list_first(&scheduler->waiting_gates); node != NULL;
-         node = next) {
-        next = list_next(&scheduler->waiting_gates, node);
-        wake_gate(scheduler, CONTAINER_OF(node, struct gate, node));
-    }
-}
-
-static void on_bell_home(struct letter *letter)
-{
-    struct scheduler_bell *bell = CONTAINER_OF(letter, struct scheduler_bell, letter);
-    bell->in_flight = false;
-    if (bell->again) {
-        bell->again = false;
-        schedule_ring(bell->from, bell->to->worker);
-    }
-}
-
-static void on_bell(struct letter *letter)
-{
-    struct scheduler_bell *bell = CONTAINER_OF(letter, struct scheduler_bell, letter);
-    wake_all_gates(bell->to);
-    letter->deliver = on_bell_home;
-    mailbox_post(bell->to->mailboxes, bell->to->worker, bell->from->worker, MAILBOX_URGENT, letter);
-}
-
-void schedule_ring(struct scheduler *scheduler, uint32_t worker)
-{
-    struct scheduler_bell *bell = &scheduler->bells[worker];
-    if (bell->in_flight) {
-        bell->again = true;
-        return;
-    }
-    bell->from = scheduler;
-    bell->to = scheduler->others[worker];
-    bell->in_flight = true;
-    bell->letter.deliver = on_bell;
-    mailbox_post(scheduler->mailboxes, scheduler->worker, worker, MAILBOX_URGENT, &bell->letter);
-}
-
-static void ring_wakes(struct scheduler *scheduler, struct gate *gate, uint64_t workers)
-{
-    if ((workers & (UINT64_C(1) << scheduler->worker)) != 0) {
-        wake_gate(scheduler, gate);
-    }
-    for (uint32_t i = 0; i < scheduler->workers; i++) {
-        if (i != scheduler->worker && (workers & (UINT64_C(1) << i)) != 0) {
-            schedule_ring(scheduler, i);
-        }
-    }
-}
-
-/* A wake can be lost between workers in one case: it was under way to a site that had just given
- * up waiting. So whoever still waits tries again once a second. */
-static void on_gate_timer(struct timer *timer)
-{
-    struct scheduler *scheduler = CONTAINER_OF(timer, struct scheduler, gate_timer);
-    wake_all_gates(scheduler);
-    if (!list_empty(&scheduler->waiting_gates)) {
-        timer_start(io_timers(scheduler->io), timer, now_ms(scheduler) + GATE_RETRY_MS);
-    }
-}
-
-static void release(struct scheduler *scheduler, struct gate *gate)
-{
-    struct limit_wakes wakes = {0};
-    limit_release(gate->limit, 1, &wakes);
-    ring_wakes(scheduler, gate, wakes.workers);
 }
 
 /* ---- opening connections ---- */
@@ -266,8 +133,8 @@ static uint64_t opening_wait_until(struct site *site, uint64_t now)
 static size_t gates_of(struct site *site, struct gate *domain_gate, struct gate *gates[3])
 {
     size_t count = 0;
-    gates[count++] = &site->lane->gate;
-    gates[count++] = &site->scheduler->total;
+    gates[count++] = site->lane->gate;
+    gates[count++] = site->scheduler->total;
     if (domain_gate != NULL) {
         gates[count++] = domain_gate;
     }
@@ -279,26 +146,20 @@ static void release_gates(struct site *site, struct gate *domain_gate)
     struct gate *gates[3];
     size_t count = gates_of(site, domain_gate, gates);
     for (size_t i = 0; i < count; i++) {
-        release(site->scheduler, gates[i]);
+        gates_release(&site->scheduler->gates, gates[i]);
     }
 }
 
 /* All or none; where one is full the site waits there. */
 static bool take_gates(struct site *site)
 {
-    struct gate *gates[3];
+    struct gate *gates[3], *full;
     size_t count = gates_of(site, site->domain_gate, gates);
-    for (size_t i = 0; i < count; i++) {
-        if (limit_take_or_wait(gates[i]->limit, 1, site->scheduler->worker)) {
-            continue;
-        }
-        for (size_t taken = i; taken-- > 0;) {
-            release(site->scheduler, gates[taken]);
-        }
-        wait_for_gate(site, gates[i]);
-        return false;
+    if (gates_take(&site->scheduler->gates, gates, count, &full)) {
+        return true;
     }
-    return true;
+    wait_for_gate(site, full);
+    return false;
 }
 
 static bool is_leaving(const struct attempt *attempt)
@@ -627,6 +488,27 @@ void schedule_closed(struct scheduler *scheduler, struct attempt *attempt)
 
 /* ---- life ---- */
 
+static struct gates *gates_of_worker(const struct gates *gates, uint32_t worker)
+{
+    const struct scheduler *scheduler = CONTAINER_OF(gates, struct scheduler, gates);
+    return &scheduler->others[worker]->gates;
+}
+
+static bool init_gates(struct scheduler *scheduler)
+{
+    struct gates *gates = &scheduler->gates;
+    gates_init(gates, SCHEDULE_SITES_MAX + SCHEDULE_VMTAS_MAX + 1);
+    gates->io = scheduler->io;
+    gates->mailboxes = scheduler->mailboxes;
+    gates->worker = scheduler->worker;
+    gates->workers = scheduler->workers;
+    gates->woken = make_ready;
+    gates->of_worker = gates_of_worker;
+    struct limit *total = limits_entry(scheduler->limits, LIMIT_TOTAL, BYTES("smtp-out"));
+    scheduler->total = total == NULL ? NULL : gates_obtain(gates, total);
+    return scheduler->total != NULL;
+}
+
 struct scheduler *scheduler_create(const struct scheduler_options *options)
 {
     struct scheduler *scheduler = calloc(1, sizeof *scheduler);
@@ -646,17 +528,17 @@ struct scheduler *scheduler_create(const struct scheduler_options *options)
     scheduler->owner = options->owner;
     map_init(&scheduler->sites, SCHEDULE_SITES_MAX);
     map_init(&scheduler->lanes, SCHEDULE_VMTAS_MAX);
-    map_init(&scheduler->gates, SCHEDULE_SITES_MAX);
     pauses_init(&scheduler->pauses);
     scheduler->domain_rates = options->domain_rates;
-    timer_init(&scheduler->gate_timer, on_gate_timer);
     schedule_keeping_init(scheduler);
     list_init(&scheduler->all_sites);
     list_init(&scheduler->all_lanes);
     list_init(&scheduler->lanes_ready);
     list_init(&scheduler->dirty);
-    list_init(&scheduler->waiting_gates);
-    gate_init(&scheduler->total, limits_entry(scheduler->limits, LIMIT_TOTAL, BYTES("smtp-out")));
+    if (!init_gates(scheduler)) {
+        scheduler_destroy(scheduler);
+        return NULL;
+    }
     return scheduler;
 }
 
@@ -682,16 +564,6 @@ void schedule_wake_site(struct site *site)
         leave_place(site);
     }
     schedule_mark(site->scheduler, site);
-}
-
-void schedule_wake_all(struct scheduler *scheduler)
-{
-    wake_all_gates(scheduler);
-}
-
-void schedule_gate_init(struct gate *gate, struct limit *limit)
-{
-    gate_init(gate, limit);
 }
 
 void schedule_leave_place(struct site *site)

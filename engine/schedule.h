@@ -12,8 +12,8 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "gates.h"
 #include "io/io.h"
-#include "io/mailbox.h"
 #include "message.h"
 #include "site.h"
 #include "vmta/limits.h"
@@ -34,32 +34,16 @@ struct transaction;
 #define SCHEDULE_VMTAS_MAX 100000
 #define SCHEDULE_OPEN_MAX  256 /* connections begun in one turn, all sites of a worker */
 
-/* One shared limit as this worker sees it: the limit, and its sites that wait for room. */
-struct gate {
-    struct limit *limit;
-    struct list waiting;   /* struct site */
-    struct list_node node; /* scheduler's list of gates with waiters */
-    struct map_entry entry;
-};
-
 /* One virtual MTA as this worker sees it. */
 struct vmta_lane {
     struct map_entry entry;
     struct list_node all_node;
     struct list_node ready_node; /* in the scheduler's ring while sites are ready */
     struct list ready;           /* struct site, SITE_READY */
-    struct gate gate;            /* max-smtp-out of the virtual MTA */
+    struct gate *gate;           /* max-smtp-out of the virtual MTA */
     struct vmta vmta;
     const struct config_vmta *settings;      /* NULL: vanished from the configuration (orphaned) */
     struct limit *resident, *resident_bytes; /* recipients and body bytes queued, all workers */
-};
-
-/* The doorbell from one scheduler to another: limits have room there. One letter per pair, so that
- * many releases make one. */
-struct scheduler_bell {
-    struct letter letter;
-    struct scheduler *from, *to;
-    bool in_flight, again;
 };
 
 struct scheduler {
@@ -72,23 +56,21 @@ struct scheduler {
     const struct config *config;
     uint32_t worker, workers;
     const char *host_name; /* the EHLO name where none is configured */
-    struct map sites, lanes, gates;
+    struct map sites, lanes;
     struct list all_sites, all_lanes;
-    struct list lanes_ready;   /* ring of virtual MTAs with ready sites */
-    struct list dirty;         /* sites to look at */
-    struct list waiting_gates; /* gates with waiting sites */
-    struct timer gate_timer;
+    struct list lanes_ready;  /* ring of virtual MTAs with ready sites */
+    struct list dirty;        /* sites to look at */
     struct list clocks_moved; /* struct queue_clock: retry clocks to be written */
     struct timer clock_timer;
     uint64_t full_since_ms; /* rates that write nothing begin full as of then; 0: empty */
     struct domain_rates *domain_rates;
-    struct gate total; /* total-max-smtp-out */
+    struct gates gates;
+    struct gate *total; /* total-max-smtp-out */
     struct pauses pauses;
     uint64_t rcpt_count;       /* resident here */
     uint32_t attempt_count;    /* connections */
     bool draining;             /* open nothing, begin nothing */
     struct scheduler **others; /* by worker; the engine's */
-    struct scheduler_bell bells[LIMIT_WORKERS_MAX];
     /* A site is empty; false: it must stay, recipients are on their way to it. */
     bool (*site_emptied)(void *owner, struct site *site);
     void *owner;

@@ -6,11 +6,7 @@
 #include "schedule.h"
 
 /* ---- schedule.c ---- */
-void schedule_ring(struct scheduler *scheduler, uint32_t worker);
 void schedule_site_init(struct site *site);
-/* Maxima may have grown: whoever waits at a limit tries again. */
-void schedule_wake_all(struct scheduler *scheduler);
-void schedule_gate_init(struct gate *gate, struct limit *limit);
 /* Takes the site out of where it waits; a wake it holds goes to the next. */
 void schedule_leave_place(struct site *site);
 /* What it waited for may have come: it is looked at in the next run. */

@@ -38,12 +38,8 @@ static void configure_lane(struct scheduler *scheduler, struct vmta_lane *lane, 
         max = lane->settings->settings.max_smtp_out;
     }
     struct limit_wakes wakes = {0};
-    limit_set_max(lane->gate.limit, max, &wakes);
-    for (uint32_t i = 0; i < scheduler->workers; i++) {
-        if (i != scheduler->worker && (wakes.workers & (UINT64_C(1) << i)) != 0) {
-            schedule_ring(scheduler, i);
-        }
-    }
+    limit_set_max(lane->gate->limit, max, &wakes);
+    gates_ring(&scheduler->gates, wakes.workers);
 }
 
 static struct vmta_lane *lane_for(struct scheduler *scheduler, struct bytes name)
@@ -62,26 +58,22 @@ static struct vmta_lane *lane_for(struct scheduler *scheduler, struct bytes name
     if (limit == NULL || resident == NULL || resident_bytes == NULL) {
         return NULL;
     }
+    struct gate *gate = gates_obtain(&scheduler->gates, limit);
     struct vmta_lane *lane = calloc(1, sizeof *lane);
-    if (lane == NULL || !map_insert(&scheduler->lanes, hash, &lane->entry)) {
+    if (gate == NULL || lane == NULL || !map_insert(&scheduler->lanes, hash, &lane->entry)) {
         free(lane);
         return NULL;
     }
     lane->resident = resident;
     lane->resident_bytes = resident_bytes;
     list_init(&lane->ready);
-    schedule_gate_init(&lane->gate, limit);
+    lane->gate = gate;
     list_push_back(&scheduler->all_lanes, &lane->all_node);
     configure_lane(scheduler, lane, name);
     return lane;
 }
 
 /* ---- sites ---- */
-
-static bool same_gate(const struct map_entry *entry, const void *key)
-{
-    return CONTAINER_OF(entry, struct gate, entry)->limit == key;
-}
 
 /* The gate of domain-max-smtp-out; NULL: unlimited. */
 static struct gate *domain_gate(struct scheduler *scheduler, const struct site *site)
@@ -96,21 +88,7 @@ static struct gate *domain_gate(struct scheduler *scheduler, const struct site *
     }
     struct limit_wakes wakes = {0};
     limit_set_max(limit, max, &wakes);
-    uint64_t hash = bytes_hash_nocase(site_domain(site));
-    struct map_entry *entry = map_find(&scheduler->gates, hash, same_gate, limit);
-    if (entry != NULL) {
-        return CONTAINER_OF(entry, struct gate, entry);
-    }
-    struct gate *gate = calloc(1, sizeof *gate);
-    if (gate == NULL) {
-        return NULL;
-    }
-    schedule_gate_init(gate, limit);
-    if (!map_insert(&scheduler->gates, hash, &gate->entry)) {
-        free(gate);
-        return NULL;
-    }
-    return gate;
+    return gates_obtain(&scheduler->gates, limit);
 }
 
 static struct domain_rate *domain_rate(struct scheduler *scheduler, const struct site *site)
@@ -396,7 +374,7 @@ void schedule_reload(struct scheduler *scheduler, const struct config *config)
         reload_lane(scheduler, CONTAINER_OF(node, struct vmta_lane, all_node));
     }
     schedule_each_site(scheduler, "*", reload_site, scheduler);
-    schedule_wake_all(scheduler);
+    gates_wake_all(&scheduler->gates);
     attempts_forget_profiles(scheduler->attempts);
 }
 
@@ -466,13 +444,8 @@ void scheduler_destroy(struct scheduler *scheduler)
         vmta_deinit(&lane->vmta);
         free(lane);
     }
-    size_t cursor = 0;
-    struct map_entry *entry;
-    while ((entry = map_walk(&scheduler->gates, &cursor)) != NULL) {
-        free(CONTAINER_OF(entry, struct gate, entry));
-    }
+    gates_deinit(&scheduler->gates);
     pauses_deinit(&scheduler->pauses);
-    map_deinit(&scheduler->gates);
     map_deinit(&scheduler->lanes);
     map_deinit(&scheduler->sites);
     free(scheduler);

@@ -30,7 +30,7 @@ PURE = ["engine/base", "engine/smtp", "policy", "vmta"]
 
 # What stands on the path, in its order: arrows go down only.
 PATH = ["main", "commands", "control", "engine", "worker", "listener", "session", "reception",
-        "pickup", "intake", "job", "arrivals", "schedule", "attempt", "prepare", "outcome", "site",
+        "pickup", "intake", "job", "arrivals", "schedule", "attempt", "prepare", "outcome", "gates", "site",
         "queue", "resolve", "outbound", "local_delivery", "accounting", "feed", "spool", "message", "journal"]
 # Folders that have modules of their own behind "name/".
 FOLDERS = ["base", "smtp", "policy", "vmta", "io", "disk", "net", "redis"]
