@@ -17,7 +17,7 @@
 #include "outcome.h"
 #include "prepare.h"
 #include "schedule.h"
-#include "spool.h"
+#include "spools.h"
 #include "tests/unit/config_files.h"
 
 #define FAKE_LIMITS_MAX 1000000
@@ -30,7 +30,7 @@ struct io {
     uint64_t now_ms;
 };
 
-struct spool {
+struct spools {
     bool held, stalled;
 };
 
@@ -49,7 +49,7 @@ struct fake_attempt {
 
 static struct fake_scheduling {
     struct io io;
-    struct spool spool;
+    struct spools spools;
     struct attempts attempts;
     struct config *config;
     struct limits *limits;
@@ -75,7 +75,7 @@ static inline bool fake_begin(const char *configuration, uint64_t total_max)
     fake.limits = limits_create(FAKE_LIMITS_MAX);
     limit_set_max(limits_entry(fake.limits, LIMIT_TOTAL, BYTES("smtp-out")), total_max, &nobody);
     fake.scheduler = scheduler_create(&(struct scheduler_options){.io = &fake.io,
-                                                                  .spool = &fake.spool,
+                                                                  .spools = &fake.spools,
                                                                   .limits = fake.limits,
                                                                   .config = fake.config,
                                                                   .workers = 1,
@@ -272,14 +272,24 @@ void outcome_expired(struct outcomes *outcomes, struct queue *queue, struct rcpt
     schedule_rcpt_final(fake.scheduler, queue, rcpt);
 }
 
-bool spool_outcomes_stalled(const struct spool *spool, uint32_t worker)
+bool spools_stalled(const struct spools *spools, uint32_t worker)
 {
-    return spool->stalled;
+    return spools->stalled;
 }
 
-bool spool_attempts_held(const struct spool *spool)
+bool spools_held(const struct spools *spools)
 {
-    return spool->held;
+    return spools->held;
+}
+
+struct spool *spools_home(const struct spools *spools)
+{
+    return NULL;
+}
+
+bool spools_holds(const struct spools *spools, const struct message *message)
+{
+    return false;
 }
 
 /* No rate measured here survives a restart, and no retry clock is written in time. */

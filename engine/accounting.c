@@ -69,19 +69,53 @@ static void keep_left(struct accounting *accounting, struct bytes path,
     accounting->left_count++;
 }
 
+/* A log whose states are read. */
+struct reading {
+    struct accounting *accounting;
+    uint64_t log_id;
+    bool home;
+};
+
+/* Another engine's file is its own: only how far it had each log is taken from it. */
+static void take_reached(struct accounting *accounting, struct bytes path,
+                         const struct accounting_position *position)
+{
+    struct left_position *left = find_left(accounting, path);
+    if (left == NULL) {
+        keep_left(accounting, path, &(struct accounting_position){0});
+        left = find_left(accounting, path);
+    }
+    for (uint32_t i = 0; left != NULL && i < position->log_count; i++) {
+        accounting_position_reach(&left->position, &position->logs[i]);
+    }
+}
+
 static void on_state(void *owner, struct bytes key, struct bytes value)
 {
-    struct accounting *accounting = owner;
+    const struct reading *reading = owner;
     struct bytes prefix = BYTES(ACCOUNTING_KEY_PREFIX);
     struct accounting_position position;
     if (!bytes_starts_with(key, prefix) || key.len == prefix.len) {
         return;
     }
-    if (accounting_position_parse(value, &position)) {
-        keep_left(accounting, bytes_slice(key, prefix.len, key.len), &position);
-    } else {
+    struct bytes path = bytes_slice(key, prefix.len, key.len);
+    if (!accounting_position_parse(value, reading->log_id, &position)) {
         LOG_WARNING("accounting file %.*s: its position cannot be read; a new file begins",
-                    BYTES_FMT(bytes_slice(key, prefix.len, key.len)));
+                    BYTES_FMT(path));
+    } else if (reading->home) {
+        keep_left(reading->accounting, path, &position);
+    } else {
+        take_reached(reading->accounting, path, &position);
+    }
+}
+
+static void find_positions(struct accounting *accounting)
+{
+    for (uint32_t i = 0; i < accounting->options.log_count; i++) {
+        struct spool *spool = accounting->options.logs[i];
+        struct reading reading = {
+            .accounting = accounting, .log_id = spool_log_id(spool), .home = i == 0};
+        spool_each_state(spool, on_state, &reading);
     }
 }
 
@@ -114,7 +148,8 @@ static int add_file(struct accounting *accounting, const struct config_acct_file
     struct left_position *left = find_left(accounting, config->path);
     struct accounting_file *file = accounting_file_create(
         &(struct accounting_file_options){.io = accounting->options.io,
-                                          .spool = accounting->options.spool,
+                                          .logs = accounting->options.logs,
+                                          .log_count = accounting->options.log_count,
                                           .worker = accounting->options.worker,
                                           .config = config,
                                           .position = left != NULL ? &left->position : NULL},
@@ -145,7 +180,7 @@ struct accounting *accounting_create(const struct accounting_options *options, s
     list_init(&accounting->ending);
     list_init(&accounting->left);
     timer_init(&accounting->stop_timer, on_stop_timer);
-    spool_each_state(options->spool, on_state, accounting);
+    find_positions(accounting);
     size_t count;
     const struct config_acct_file *files = config_acct_files(options->config, &count);
     for (size_t i = 0; i < count; i++) {

@@ -2,8 +2,11 @@
  *
  * One per <acct-file>, all on the keeper's worker. A file holds each record exactly once, also
  * after a crash: it is synced, then the position {sequence; file name, inode, length} is written
- * as spool state; at start a longer file is cut to that length and the rest is replayed. A pipe
- * gets each record at least once. */
+ * as state of the
+ * home log; at start a longer file is cut to that length and the rest is replayed. Of several logs
+ * all are followed, each from where this file had it, or from where the file of the same path had
+ * it that its former engine wrote, or from its oldest event. A pipe gets each record at least
+ * once. */
 #ifndef ENGINE_ACCOUNTING_H
 #define ENGINE_ACCOUNTING_H
 
@@ -18,8 +21,9 @@ struct io;
 struct spool;
 
 struct accounting_options {
-    struct io *io; /* the keeper's */
-    struct spool *spool;
+    struct io *io;             /* the keeper's */
+    struct spool *const *logs; /* all that are followed; the first holds the positions */
+    uint32_t log_count;
     const struct config *config;
     uint32_t worker; /* the keeper's index */
 };

@@ -51,22 +51,23 @@ static void stop_timers(struct accounting_file *file)
 
 static bool on_event(struct spool_follower *follower, uint64_t sequence, struct bytes bytes)
 {
-    struct accounting_file *file = CONTAINER_OF(follower, struct accounting_file, follower);
+    struct accounting_log *log = CONTAINER_OF(follower, struct accounting_log, follower);
+    struct accounting_file *file = log->file;
     struct event event;
     bool leaves = file->ending && file->end == ACCOUNTING_END_AT_ONCE;
     if (leaves || file->phase == PHASE_FAILED || file->phase == PHASE_ENDED ||
         buffer_room(&file->filling) < ACCOUNTING_RECORD_MAX(bytes.len)) {
         return false;
     }
-    if (sequence <= file->seen_sequence) {
+    if (sequence <= log->seen_sequence) {
         return true; /* whatever gives it twice: it is in the file */
     }
-    file->seen_sequence = sequence;
+    log->seen_sequence = sequence;
     if (!journal_decode(bytes, &event)) {
         LOG_WARNING("accounting file %s: an event of the journal cannot be read and is left out",
                     file->directory.path);
     } else if (accounting_layout_wants(file->layout, event.type)) {
-        struct accounting_place place = {.log_id = spool_log_id(file->spool), .sequence = sequence};
+        struct accounting_place place = {.log_id = spool_log_id(log->spool), .sequence = sequence};
         accounting_format(file->layout, place, &event, &file->filling);
     }
     return true;
@@ -74,8 +75,9 @@ static bool on_event(struct spool_follower *follower, uint64_t sequence, struct 
 
 static void on_batch_end(struct spool_follower *follower)
 {
-    struct accounting_file *file = CONTAINER_OF(follower, struct accounting_file, follower);
-    file->asked = false;
+    struct accounting_log *log = CONTAINER_OF(follower, struct accounting_log, follower);
+    struct accounting_file *file = log->file;
+    log->asked = false;
     file->end_by_ms = io_now_ms(file->io) + END_MS;
     accounting_file_advance(file);
 }
@@ -84,18 +86,35 @@ static void follow(struct accounting_file *file)
 {
     assert(!file->following);
     file->following = true;
-    file->asked = false;
-    file->seen_sequence = file->durable.sequence;
-    spool_follow(file->spool, &file->follower, file->durable.sequence);
+    for (uint32_t i = 0; i < file->log_count; i++) {
+        struct accounting_log *log = &file->logs[i];
+        log->asked = false;
+        log->seen_sequence = file->durable.logs[i].sequence;
+        spool_follow(log->spool, &log->follower, log->seen_sequence);
+    }
+}
+
+static void unfollow(struct accounting_file *file)
+{
+    for (uint32_t i = 0; file->following && i < file->log_count; i++) {
+        spool_unfollow(&file->logs[i].follower);
+    }
+    file->following = false;
 }
 
 static void ask(struct accounting_file *file)
 {
-    if (!file->asked && file->phase != PHASE_FAILED && file->phase != PHASE_STARTING &&
-        file->next_layout == NULL && file->filling.len <= FILL_BYTES &&
-        (!file->ending || file->end == ACCOUNTING_END_OF_JOURNAL)) {
-        file->asked = true;
-        spool_follow_next(&file->follower);
+    if (file->phase == PHASE_FAILED || file->phase == PHASE_STARTING || file->next_layout != NULL ||
+        file->filling.len > FILL_BYTES ||
+        (file->ending && file->end != ACCOUNTING_END_OF_JOURNAL)) {
+        return;
+    }
+    for (uint32_t i = 0; i < file->log_count; i++) {
+        struct accounting_log *log = &file->logs[i];
+        if (!log->asked) {
+            log->asked = true;
+            spool_follow_next(&log->follower);
+        }
     }
 }
 
@@ -105,11 +124,8 @@ static void ask(struct accounting_file *file)
 static void finish_end(struct accounting_file *file)
 {
     assert(!io_busy(&file->op));
-    if (file->following) {
-        spool_unfollow(&file->follower);
-        file->following = false;
-    }
-    if (file->written.sequence != file->durable.sequence || file->phase == PHASE_FAILED) {
+    unfollow(file);
+    if (!accounting_is_durable(file) || file->phase == PHASE_FAILED) {
         LOG_WARNING("accounting file %s: its last records stay in the journal until the next start",
                     file->directory.path);
     }
@@ -140,8 +156,7 @@ static bool end_is_reached(const struct accounting_file *file)
         return false;
     }
     return file->phase == PHASE_STARTING || file->phase == PHASE_FAILED ||
-           (file->phase == PHASE_IDLE && accounting_at_end(file) &&
-            file->written.sequence == file->durable.sequence);
+           (file->phase == PHASE_IDLE && accounting_at_end(file) && accounting_is_durable(file));
 }
 
 void accounting_file_end(struct accounting_file *file, enum accounting_end end,
@@ -159,11 +174,22 @@ void accounting_file_end(struct accounting_file *file, enum accounting_end end,
 
 /* ---- the next step --------------------------------------------------------------------------- */
 
+static bool has_seen_more(const struct accounting_file *file)
+{
+    for (uint32_t i = 0; i < file->log_count; i++) {
+        if (file->logs[i].seen_sequence != file->written.logs[i].sequence) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void accounting_file_advance(struct accounting_file *file)
 {
     if (file->phase == PHASE_IDLE) {
-        if (file->filling.len == 0 && file->seen_sequence != file->written.sequence) {
-            accounting_note_written(file, file->seen_sequence);
+        if (file->filling.len == 0 && has_seen_more(file)) {
+            accounting_take_seen(file);
+            accounting_note_written(file);
         }
         if (accounting_rotation_is_due(file)) {
             accounting_rotate_now(file);
@@ -248,8 +274,7 @@ static void on_retry(struct timer *timer)
         fail_to_open(file, result);
         return;
     }
-    spool_unfollow(&file->follower);
-    file->following = false;
+    unfollow(file);
     follow(file);
     go_on(file);
 }
@@ -268,8 +293,10 @@ static void take_settings(struct accounting_file *file, const struct config_acct
 {
     file->max_bytes = config->settings.max_bytes;
     file->move_interval_ms = config->settings.move_interval_ms;
-    file->follower.max_lag_bytes = config->settings.max_lag_bytes;
-    file->follower.hold = config->settings.on_lag == ON_LAG_HOLD;
+    for (uint32_t i = 0; i < file->log_count; i++) {
+        file->logs[i].follower.max_lag_bytes = config->settings.max_lag_bytes;
+        file->logs[i].follower.hold = config->settings.on_lag == ON_LAG_HOLD;
+    }
 }
 
 static struct accounting_layout *layout_for(const struct config_acct_file *config,
@@ -283,8 +310,13 @@ static struct accounting_layout *layout_for(const struct config_acct_file *confi
     return layout;
 }
 
-static bool allocate(struct accounting_file *file)
+static bool allocate(struct accounting_file *file, uint32_t log_count)
 {
+    file->logs = calloc(log_count, sizeof *file->logs);
+    if (file->logs == NULL) {
+        return false;
+    }
+    file->log_count = log_count;
     char *filling = malloc(BUFFER_BYTES), *writing = malloc(BUFFER_BYTES);
     buffer_init(&file->filling, filling, filling == NULL ? 0 : BUFFER_BYTES);
     buffer_init(&file->writing, writing, writing == NULL ? 0 : BUFFER_BYTES);
@@ -293,9 +325,12 @@ static bool allocate(struct accounting_file *file)
 
 static void init_callbacks(struct accounting_file *file)
 {
-    file->follower.event = on_event;
-    file->follower.batch_end = on_batch_end;
-    snprintf(file->follower.name, sizeof file->follower.name, "%.127s", file->directory.path);
+    for (uint32_t i = 0; i < file->log_count; i++) {
+        struct spool_follower *follower = &file->logs[i].follower;
+        follower->event = on_event;
+        follower->batch_end = on_batch_end;
+        snprintf(follower->name, sizeof follower->name, "%.127s", file->directory.path);
+    }
     file->barrier.durable = accounting_on_durable;
     timer_init(&file->start, on_start);
     timer_init(&file->position_timer, accounting_on_position_timer);
@@ -322,23 +357,34 @@ static int open_first(struct accounting_file *file, struct error *error)
     return 0;
 }
 
+static void attach_logs(struct accounting_file *file, const struct accounting_file_options *options)
+{
+    uint64_t log_ids[ACCOUNTING_LOGS_MAX];
+    for (uint32_t i = 0; i < file->log_count; i++) {
+        file->logs[i].file = file;
+        file->logs[i].spool = options->logs[i];
+        log_ids[i] = spool_log_id(options->logs[i]);
+    }
+    if (options->position != NULL) {
+        file->durable = *options->position;
+    }
+    accounting_position_align(&file->durable, log_ids, file->log_count);
+}
+
 struct accounting_file *accounting_file_create(const struct accounting_file_options *options,
                                                struct error *error)
 {
     const struct config_acct_file *config = options->config;
     struct accounting_file *file = calloc(1, sizeof *file);
-    if (file == NULL || !allocate(file)) {
+    if (file == NULL || !allocate(file, options->log_count)) {
         error_set(error, EX_OSERR, "out of memory");
         accounting_file_destroy(file);
         return NULL;
     }
     file->io = options->io;
-    file->spool = options->spool;
     file->worker = options->worker;
     file->fd = -1;
-    if (options->position != NULL) {
-        file->durable = *options->position;
-    }
+    attach_logs(file, options);
     take_settings(file, config);
     file->layout = layout_for(config, error);
     if (file->layout == NULL ||
@@ -406,10 +452,8 @@ void accounting_file_destroy(struct accounting_file *file)
         return;
     }
     assert(!io_busy(&file->op));
-    if (file->following) {
-        spool_unfollow(&file->follower);
-    }
-    if (file->spool != NULL) {
+    unfollow(file);
+    if (file->io != NULL) {
         spool_barrier_cancel(&file->barrier);
         stop_timers(file);
         accounting_close_file(file);
@@ -418,6 +462,7 @@ void accounting_file_destroy(struct accounting_file *file)
     accounting_layout_destroy(file->next_layout);
     free(file->filling.data);
     free(file->writing.data);
+    free(file->logs);
     free(file);
 }
 

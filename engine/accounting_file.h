@@ -21,7 +21,8 @@ struct spool;
 
 struct accounting_file_options {
     struct io *io;
-    struct spool *spool;
+    struct spool *const *logs; /* it follows all; the first holds its position */
+    uint32_t log_count;
     uint32_t worker;
     const struct config_acct_file *config;      /* borrowed until the call returns */
     const struct accounting_position *position; /* where it was; NULL: it begins */

@@ -29,21 +29,29 @@ enum accounting_phase {
     PHASE_ENDED,
 };
 
+/* One of the logs it follows. */
+struct accounting_log {
+    struct accounting_file *file;
+    struct spool *spool;
+    struct spool_follower follower;
+    bool asked;                /* a batch may come */
+    uint64_t seen_sequence;    /* last event taken into `filling`, or passed over */
+    uint64_t writing_sequence; /* of the buffer that is being written */
+};
+
 struct accounting_file {
     struct list_node node; /* its owner's */
     struct io *io;
-    struct spool *spool;
+    struct accounting_log *logs; /* the home log first; positions count them in this order */
+    uint32_t log_count;
     uint32_t worker;
     enum accounting_phase phase, opened_phase; /* opened: what follows STARTING */
     struct accounting_directory directory;
     struct accounting_layout *layout, *next_layout; /* next: after a reload, when it can be used */
     uint64_t max_bytes, move_interval_ms;
 
-    struct spool_follower follower;
-    bool following, asked; /* asked: a batch may come */
+    bool following;
     struct buffer filling, writing;
-    uint64_t seen_sequence;    /* last event taken into `filling`, or passed over */
-    uint64_t writing_sequence; /* of the buffer that is being written */
 
     int fd;                             /* -1 = none */
     struct accounting_position written; /* what the file holds, synced or not */
@@ -78,8 +86,12 @@ void accounting_rotate_now(struct accounting_file *file);
 void accounting_sync_now(struct accounting_file *file);
 void accounting_write_now(struct accounting_file *file); /* `filling` is not empty */
 
-/* Everything up to `sequence` is in the file, as far as it holds such records. */
-void accounting_note_written(struct accounting_file *file, uint64_t sequence);
+/* What was seen so far is what the next write brings. */
+void accounting_take_seen(struct accounting_file *file);
+/* All that was taken so is in the file, as far as it holds such records. */
+void accounting_note_written(struct accounting_file *file);
+/* The position says all that is written. */
+bool accounting_is_durable(const struct accounting_file *file);
 
 /* A new file under `written`, its position not yet put. 0 or -errno. */
 int accounting_begin_file(struct accounting_file *file);

@@ -70,8 +70,9 @@ void accounting_put_position(struct accounting_file *file, enum accounting_phase
     assert(fits);
     assert(!key.overflowed);
     file->phase = phase;
-    spool_put_state(file->spool, file->worker, buffer_bytes(&key), buffer_bytes(&value));
-    spool_when_durable(file->spool, &file->barrier);
+    struct spool *home = file->logs[0].spool;
+    spool_put_state(home, file->worker, buffer_bytes(&key), buffer_bytes(&value));
+    spool_when_durable(home, &file->barrier);
 }
 
 void accounting_on_durable(struct spool_barrier *barrier)
@@ -79,8 +80,10 @@ void accounting_on_durable(struct spool_barrier *barrier)
     struct accounting_file *file = CONTAINER_OF(barrier, struct accounting_file, barrier);
     assert(file->phase == PHASE_PUBLISHING || file->phase == PHASE_BEGINNING);
     file->durable = file->put;
-    if (file->durable.sequence != 0) {
-        spool_follow_durable(&file->follower, file->durable.sequence);
+    for (uint32_t i = 0; i < file->log_count; i++) {
+        if (file->durable.logs[i].sequence != 0) {
+            spool_follow_durable(&file->logs[i].follower, file->durable.logs[i].sequence);
+        }
     }
     if (file->phase == PHASE_PUBLISHING && file->complained_ms != 0) {
         file->complained_ms = 0;
@@ -113,15 +116,34 @@ static void on_synced(struct io_op *op, int result)
     accounting_put_position(file, PHASE_PUBLISHING);
 }
 
+static bool all_at_end(const struct accounting_file *file)
+{
+    for (uint32_t i = 0; i < file->log_count; i++) {
+        if (!spool_follow_at_end(&file->logs[i].follower)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool accounting_at_end(const struct accounting_file *file)
 {
-    return file->filling.len == 0 &&
-           (file->end == ACCOUNTING_END_AT_ONCE || spool_follow_at_end(&file->follower));
+    return file->filling.len == 0 && (file->end == ACCOUNTING_END_AT_ONCE || all_at_end(file));
+}
+
+bool accounting_is_durable(const struct accounting_file *file)
+{
+    for (uint32_t i = 0; i < file->log_count; i++) {
+        if (file->written.logs[i].sequence != file->durable.logs[i].sequence) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool accounting_position_is_due(const struct accounting_file *file)
 {
-    bool moved_on = file->written.sequence != file->durable.sequence;
+    bool moved_on = !accounting_is_durable(file);
     return (moved_on && (file->position_due || (file->ending && accounting_at_end(file)))) ||
            file->written.length_bytes - file->synced_bytes >= UNSYNCED_BYTES;
 }
@@ -162,10 +184,19 @@ void accounting_on_interval(struct timer *timer)
     accounting_file_advance(file);
 }
 
-void accounting_note_written(struct accounting_file *file, uint64_t sequence)
+void accounting_take_seen(struct accounting_file *file)
 {
-    file->written.sequence = sequence;
-    if (sequence != file->durable.sequence && !timer_running(&file->position_timer) &&
+    for (uint32_t i = 0; i < file->log_count; i++) {
+        file->logs[i].writing_sequence = file->logs[i].seen_sequence;
+    }
+}
+
+void accounting_note_written(struct accounting_file *file)
+{
+    for (uint32_t i = 0; i < file->log_count; i++) {
+        file->written.logs[i].sequence = file->logs[i].writing_sequence;
+    }
+    if (!accounting_is_durable(file) && !timer_running(&file->position_timer) &&
         !file->position_due) {
         accounting_start_timer(file, &file->position_timer, POSITION_MS);
     }
@@ -185,7 +216,7 @@ static void on_written(struct io_op *op, int result)
     }
     file->written.length_bytes += (uint64_t)result;
     buffer_clear(&file->writing);
-    accounting_note_written(file, file->writing_sequence);
+    accounting_note_written(file);
     file->phase = PHASE_IDLE;
     accounting_file_advance(file);
 }
@@ -196,7 +227,7 @@ void accounting_write_now(struct accounting_file *file)
     struct buffer full = file->filling;
     file->filling = file->writing;
     file->writing = full;
-    file->writing_sequence = file->seen_sequence;
+    accounting_take_seen(file);
     size_t count = 0;
     if (file->written.length_bytes == 0 && file->layout->header.len > 0) {
         struct bytes header = file->layout->header;
@@ -225,7 +256,8 @@ int accounting_begin_file(struct accounting_file *file)
     accounting_close_file(file);
     file->fd = fd;
     next.header_hash = accounting_header_hash(file->layout);
-    next.sequence = file->written.sequence;
+    next.log_count = file->written.log_count;
+    memcpy(next.logs, file->written.logs, sizeof next.logs);
     file->written = next;
     file->put = next;
     file->synced_bytes = 0;

@@ -6,7 +6,7 @@
 #include "io/io.h"
 #include "outcome.h"
 #include "schedule.h"
-#include "spool.h"
+#include "spools.h"
 #include "vmta/registry.h"
 
 /* What goes to one worker. While the letter is away `batch` is the other worker's. */
@@ -20,7 +20,7 @@ struct handover {
 
 struct arrivals {
     struct io *io;
-    struct spool *spool;
+    struct spools *spools;
     struct mailboxes *mailboxes;
     struct registry *registry;
     struct scheduler **schedulers;
@@ -37,7 +37,7 @@ struct arrivals *arrivals_create(const struct arrivals_options *options)
         return NULL;
     }
     arrivals->io = options->io;
-    arrivals->spool = options->spool;
+    arrivals->spools = options->spools;
     arrivals->mailboxes = options->mailboxes;
     arrivals->registry = options->registry;
     arrivals->schedulers = options->schedulers;
@@ -146,7 +146,7 @@ void arrivals_take(void *owner, struct message *message)
     struct arrivals *arrivals = owner;
     message->accepted_ms = (int64_t)io_now_ms(arrivals->io);
     if (arrivals->record_received) {
-        outcome_received(arrivals->spool, arrivals->keeper, message);
+        outcome_received(spools_of(arrivals->spools, message), arrivals->keeper, message);
     }
     route_all(arrivals, message);
 }

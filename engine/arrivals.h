@@ -17,11 +17,11 @@ struct arrivals;
 struct io;
 struct registry;
 struct scheduler;
-struct spool;
+struct spools;
 
 struct arrivals_options {
     struct io *io; /* the keeper's */
-    struct spool *spool;
+    struct spools *spools;
     struct mailboxes *mailboxes;
     struct registry *registry;     /* NULL with one worker */
     struct scheduler **schedulers; /* by worker */

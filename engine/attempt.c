@@ -31,7 +31,7 @@ struct attempts *attempts_create(const struct attempts_options *options)
     }
     attempts->io = options->io;
     attempts->scheduler = options->scheduler;
-    attempts->spool = options->spool;
+    attempts->spools = options->spools;
     attempts->resolver = options->resolver;
     attempts->outcomes = options->outcomes;
     attempts->worker = options->worker;
@@ -40,7 +40,7 @@ struct attempts *attempts_create(const struct attempts_options *options)
     host_faults_init(&attempts->host_faults);
     attempts->slab = slab_create("attempts", sizeof(struct attempt), options->attempts_max);
     attempts->preparer = preparer_create(&(struct preparer_options){
-        .spool = options->spool,
+        .spools = options->spools,
         .worker = options->worker,
         .bytes_max = options->prepared_bytes_max,
         .transactions_max = 2 * options->attempts_max * CLIENT_IN_FLIGHT_MAX,

@@ -95,7 +95,7 @@ struct attempt {
 struct attempts_options {
     struct io *io;
     struct scheduler *scheduler;
-    struct spool *spool;
+    struct spools *spools;
     struct resolver *resolver;
     struct outcomes *outcomes;
     struct tls_worker *tls;

@@ -10,7 +10,7 @@
 struct attempts {
     struct io *io;
     struct scheduler *scheduler;
-    struct spool *spool;
+    struct spools *spools;
     struct resolver *resolver;
     struct outcomes *outcomes;
     struct preparer *preparer;

@@ -119,6 +119,28 @@ static void print_spool(const struct json *spool)
     end(&line);
 }
 
+/* Of several: which they are, and what each holds. */
+static void print_logs(const struct json *logs)
+{
+    for (size_t i = 0; json_count(logs) > 1 && i < json_count(logs); i++) {
+        const struct json *log = json_at(logs, i);
+        const char *hold = json_get_string(log, "hold");
+        struct line line;
+        begin(&line, "");
+        put_string(&line, log, "directory");
+        buffer_put_string(&line.out, ": ");
+        put_size(&line, log, "bytesUsed", " used, ");
+        put_count(&line, log, "recipients", " recipients");
+        if (json_get_bool(log, "deliverOnly", false)) {
+            buffer_put_string(&line.out, ", deliver-only");
+        } else if (hold != NULL && hold[0] != '\0') {
+            buffer_put_string(&line.out, ", takes no new mail: ");
+            put_string(&line, log, "hold");
+        }
+        end(&line);
+    }
+}
+
 /* What an operator must not overlook stands last, above the prompt. */
 static void print_trouble(const struct json *reply, const struct json *spool)
 {
@@ -158,6 +180,7 @@ void show_status(const struct answer *answer)
     print_traffic(json_member(reply, "traffic"));
     print_now(json_member(reply, "connections"), json_member(reply, "queue"));
     print_spool(spool);
+    print_logs(json_member(reply, "spools"));
     begin(&line, "memory");
     put_size(&line, reply, "memoryBytes", "");
     end(&line);

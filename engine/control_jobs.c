@@ -1,6 +1,7 @@
 /* A request becomes a job; a job asks every worker one question by letter, and when the last answer
  * is home the reply is written. Rows are collected as they are and put in order at the end. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 #include "queue.h"
 #include "schedule.h"
 #include "session.h"
-#include "spool.h"
+#include "spools.h"
 
 /* ---- the course of a job ---- */
 
@@ -369,7 +370,6 @@ static struct control_totals sum_totals(const struct control_job *job)
 
 static void put_spool(struct json_writer *writer, const struct spool_status *spool)
 {
-    json_begin_object(writer, "spool");
     json_put_u64(writer, "segments", spool->segments);
     json_put_u64(writer, "segmentsFree", spool->segments_free);
     json_put_u64(writer, "bytesUsed", spool->bytes_used);
@@ -384,15 +384,40 @@ static void put_spool(struct json_writer *writer, const struct spool_status *spo
     json_put_u64(writer, "damagedRecords", spool->damaged_records);
     json_put_u64(writer, "reclaimedSegments", spool->reclaimed_segments);
     json_put_string(writer, "hold", bytes_from_string(spool->hold_reason));
+}
+
+/* The sum, and one for each log. */
+static void put_spools(struct json_writer *writer, const struct spools *spools)
+{
+    struct spool_status sum;
+    uint32_t count;
+    spools_status(spools, &sum);
+    spools_all(spools, &count);
+    json_begin_object(writer, "spool");
+    put_spool(writer, &sum);
     json_end_object(writer);
+    json_begin_array(writer, "spools");
+    for (uint32_t i = 0; i < count; i++) {
+        struct spools_log log;
+        char log_id[17];
+        spools_log_status(spools, i, &log);
+        snprintf(log_id, sizeof log_id, "%016" PRIx64, log.log_id);
+        json_begin_object(writer, NULL);
+        json_put_string(writer, "directory", bytes_from_string(log.directory));
+        json_put_string(writer, "logId", bytes_from_string(log_id));
+        json_put_u64(writer, "priority", log.priority);
+        json_put_bool(writer, "home", log.home);
+        json_put_bool(writer, "deliverOnly", log.deliver_only);
+        put_spool(writer, &log.status);
+        json_end_object(writer);
+    }
+    json_end_array(writer);
 }
 
 static void answer_status(struct control_job *job, struct json_writer *writer)
 {
     struct engine *engine = job->engine;
     struct control_totals sum = sum_totals(job);
-    struct spool_status spool;
-    spool_status(engine->spool, &spool);
     json_put_string(writer, "version", BYTES(POSTHASTE_VERSION));
     json_put_string(writer, "state",
                     engine->state == ENGINE_RUNNING ? BYTES("running") : BYTES("draining"));
@@ -416,7 +441,7 @@ static void answer_status(struct control_job *job, struct json_writer *writer)
     json_put_u64(writer, "rcpts", sum.rcpts);
     json_put_u64(writer, "queues", sum.sites);
     json_end_object(writer);
-    put_spool(writer, &spool);
+    put_spools(writer, engine->spools);
     json_put_u64(writer, "memoryBytes", memory_allocated());
 }
 
@@ -534,7 +559,7 @@ static void keep_pause(struct control_job *job, bool paused)
 {
     char key[600];
     snprintf(key, sizeof key, "pause:%s", job->pattern);
-    spool_put_state(job->engine->spool, ENGINE_KEEPER, bytes_from_string(key),
+    spool_put_state(spools_home(job->engine->spools), ENGINE_KEEPER, bytes_from_string(key),
                     paused ? BYTES("1") : BYTES(""));
 }
 

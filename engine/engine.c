@@ -20,7 +20,7 @@
 #include "policy/config.h"
 #include "schedule.h"
 #include "source_check.h"
-#include "spool.h"
+#include "spools.h"
 #include "vmta/limits.h"
 #include "vmta/registry.h"
 
@@ -143,29 +143,22 @@ int engine_open_spool(struct engine *engine, struct error *error)
         return -1;
     }
     const struct global_settings *global = config_global(engine->config);
-    size_t count;
-    const struct config_spool *spools = config_spools(engine->config, &count);
-    if (count == 0) {
-        return error_set(error, EX_CONFIG_, "no spool: name a directory with 'spool DIRECTORY'");
-    }
     uint64_t segment_bytes =
         engine->options.segment_bytes == 0 ? SEGMENT_BYTES : engine->options.segment_bytes;
-    engine->spool = spool_open(keeper(engine)->io,
-                               &(struct spool_options){
-                                   .directory = spools[0].directory.data,
-                                   .segment_bytes = segment_bytes,
-                                   .max_bytes = global->spool_max_bytes,
-                                   .min_free_bytes = spools[0].settings.min_free_bytes,
-                                   .max_recipients = RCPTS_MAX,
-                                   .upload_bytes_max = UPLOAD_BYTES_MAX,
-                                   .journal_sync_ms = (uint32_t)global->journal_sync_ms,
-                                   .sync = global->spool_sync,
-                                   .workers = engine->worker_count,
-                                   .keeper = ENGINE_KEEPER,
-                                   .mailboxes = engine->mailboxes,
-                               },
-                               error);
-    return engine->spool == NULL ? -1 : 0;
+    engine->spools = spools_open(keeper(engine)->io, engine->config,
+                                 &(struct spool_options){
+                                     .segment_bytes = segment_bytes,
+                                     .max_bytes = global->spool_max_bytes,
+                                     .max_recipients = RCPTS_MAX,
+                                     .upload_bytes_max = UPLOAD_BYTES_MAX,
+                                     .journal_sync_ms = (uint32_t)global->journal_sync_ms,
+                                     .sync = global->spool_sync,
+                                     .workers = engine->worker_count,
+                                     .keeper = ENGINE_KEEPER,
+                                     .mailboxes = engine->mailboxes,
+                                 },
+                                 error);
+    return engine->spools == NULL ? -1 : 0;
 }
 
 static void restore_pause(struct engine *engine, struct bytes text)
@@ -197,22 +190,23 @@ static void on_state(void *owner, struct bytes key, struct bytes value)
 static void restore_states(struct engine *engine)
 {
     struct io *io = keeper(engine)->io;
-    if (!spool_is_fresh(engine->spool)) {
+    struct spool *home = spools_home(engine->spools);
+    if (!spools_are_fresh(engine->spools)) {
         uint64_t now_ms = io_now_ms(io);
         domain_rates_begin_full(engine->domain_rates, now_ms);
         for (uint32_t i = 0; i < engine->worker_count; i++) {
             schedule_begin_full(engine->schedulers[i], now_ms);
         }
     }
-    spool_each_state(engine->spool, on_state, engine);
-    domain_rates_start(engine->domain_rates, io, engine->spool, ENGINE_KEEPER);
+    spool_each_state(home, on_state, engine);
+    domain_rates_start(engine->domain_rates, io, home, ENGINE_KEEPER);
 }
 
 int engine_restore(struct engine *engine, struct error *error)
 {
     engine->arrivals = arrivals_create(&(struct arrivals_options){
         .io = keeper(engine)->io,
-        .spool = engine->spool,
+        .spools = engine->spools,
         .mailboxes = engine->mailboxes,
         .registry = engine->registry,
         .schedulers = engine->schedulers,
@@ -222,8 +216,11 @@ int engine_restore(struct engine *engine, struct error *error)
     if (engine->arrivals == NULL) {
         return error_set(error, EX_SOFTWARE_, "out of memory");
     }
+    uint32_t log_count;
+    struct spool *const *logs = spools_all(engine->spools, &log_count);
     engine->accounting = accounting_create(&(struct accounting_options){.io = keeper(engine)->io,
-                                                                        .spool = engine->spool,
+                                                                        .logs = logs,
+                                                                        .log_count = log_count,
                                                                         .config = engine->config,
                                                                         .worker = ENGINE_KEEPER},
                                            error);
@@ -231,9 +228,12 @@ int engine_restore(struct engine *engine, struct error *error)
         return -1;
     }
     arrivals_record_received(engine->arrivals, accounting_wants_received(engine->accounting));
-    spool_on_arrival(engine->spool, arrivals_take, engine->arrivals);
+    spools_mark_home(engine->spools, ENGINE_KEEPER);
     restore_states(engine);
-    spool_each_message(engine->spool, arrivals_take_found, engine->arrivals);
+    for (uint32_t i = 0; i < log_count; i++) {
+        spool_on_arrival(logs[i], arrivals_take, engine->arrivals);
+        spool_each_message(logs[i], arrivals_take_found, engine->arrivals);
+    }
     engine->restored = true;
     return 0;
 }
@@ -256,7 +256,7 @@ static void on_memory_timer(struct timer *timer)
     bool full = max_bytes != UINT64_MAX && memory_allocated() >= max_bytes;
     if (full != engine->memory_is_full) {
         engine->memory_is_full = full;
-        spool_refuse(engine->spool, full ? "max-memory is reached" : NULL);
+        spools_refuse(engine->spools, full ? "max-memory is reached" : NULL);
         LOG_WARNING("%s", full ? "max-memory is reached: new mail is answered 452 4.3.1"
                                : "memory in use is below max-memory: mail is taken again");
     }
@@ -341,7 +341,7 @@ static void on_settled(void *owner)
 static void on_control_stopped(void *owner)
 {
     struct engine *engine = owner;
-    spool_stop(engine->spool, on_settled, engine); /* the positions that accounting wrote last */
+    spools_stop(engine->spools, on_settled, engine); /* the positions that accounting wrote last */
 }
 
 static void on_accounting_stopped(void *owner)
@@ -360,7 +360,7 @@ static void on_drained(struct letter *letter)
 {
     struct engine *engine = order_of(letter)->engine;
     if (--engine->orders_out == 0) {
-        spool_stop(engine->spool, on_spool_settled, engine);
+        spools_stop(engine->spools, on_spool_settled, engine);
     }
 }
 
@@ -376,7 +376,7 @@ static void on_drain_poll(struct timer *timer)
     }
     if (worker_gone(worker)) {
         schedule_write_clocks(worker->scheduler);
-        spool_flush(order->engine->spool, worker->index); /* goes before the answer */
+        spools_flush(order->engine->spools, worker->index); /* goes before the answer */
         answer_order(order, on_drained);
         return;
     }
@@ -451,17 +451,24 @@ static bool same_name_servers(const struct global_settings *a, const struct glob
     return same;
 }
 
+static bool same_spools(const struct config *was, const struct config *is)
+{
+    size_t was_count, is_count;
+    const struct config_spool *was_spools = config_spools(was, &was_count);
+    const struct config_spool *is_spools = config_spools(is, &is_count);
+    bool same = was_count == is_count;
+    for (size_t i = 0; same && i < is_count; i++) {
+        same = bytes_equal(was_spools[i].directory, is_spools[i].directory) &&
+               was_spools[i].settings.priority == is_spools[i].settings.priority &&
+               was_spools[i].settings.deliver_only == is_spools[i].settings.deliver_only;
+    }
+    return same;
+}
+
 /* What is read once, when the engine starts. */
 static void warn_needs_restart(const struct config *old_config, const struct config *config)
 {
     const struct global_settings *was = config_global(old_config), *is = config_global(config);
-    size_t was_count, is_count;
-    const struct config_spool *was_spools = config_spools(old_config, &was_count);
-    const struct config_spool *is_spools = config_spools(config, &is_count);
-    bool same_spools = was_count == is_count;
-    for (size_t i = 0; same_spools && i < is_count; i++) {
-        same_spools = bytes_equal(was_spools[i].directory, is_spools[i].directory);
-    }
     const struct {
         const char *directive;
         bool changed;
@@ -469,7 +476,7 @@ static void warn_needs_restart(const struct config *old_config, const struct con
         {"workers", was->workers != is->workers},
         {"control-socket", !bytes_equal(was->control_socket, is->control_socket)},
         {"name-server", !same_name_servers(was, is)},
-        {"<spool>", !same_spools},
+        {"<spool>", !same_spools(old_config, config)},
         {"spool-max-size", was->spool_max_bytes != is->spool_max_bytes},
         {"spool-sync", was->spool_sync != is->spool_sync},
         {"journal-sync", was->journal_sync_ms != is->journal_sync_ms},
@@ -587,7 +594,7 @@ bool engine_admits(struct engine *engine, const struct config *config, struct by
         return true;
     }
     struct spool_status status;
-    spool_status(engine->spool, &status);
+    spools_status(engine->spools, &status);
     struct limit *bytes = limits_entry(engine->limits, LIMIT_MEMORY, settings->name);
     return bytes == NULL || limit_used(bytes) < status.bytes_max / 100 * share;
 }
@@ -605,9 +612,9 @@ void engine_close_followers(struct engine *engine)
 void engine_close_spool(struct engine *engine)
 {
     arrivals_destroy(engine->arrivals);
-    spool_close(engine->spool);
+    spools_close(engine->spools);
     engine->arrivals = NULL;
-    engine->spool = NULL;
+    engine->spools = NULL;
 }
 
 /* ---- running with threads ---- */
@@ -677,14 +684,14 @@ static void settle_early(struct engine *engine)
     if (!settled) {
         accounting_stop(engine->accounting, on_settled_early, &settled);
     }
-    for (int stage = 0; engine->spool != NULL && stage < 2; stage++) {
+    for (int stage = 0; engine->spools != NULL && stage < 2; stage++) {
         if (stage == 1) {
             settled = false;
-            spool_stop(engine->spool, on_settled_early, &settled);
+            spools_stop(engine->spools, on_settled_early, &settled);
         }
         while (!settled) {
             mailbox_receive(engine->mailboxes, ENGINE_KEEPER, SETTLE_LETTERS_MAX);
-            spool_flush(engine->spool, ENGINE_KEEPER);
+            spools_flush(engine->spools, ENGINE_KEEPER);
             (void)io_run(keeper(engine)->io, UINT64_MAX);
         }
     }

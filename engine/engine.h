@@ -25,7 +25,7 @@ struct limits;
 struct mailboxes;
 struct registry;
 struct scheduler;
-struct spool;
+struct spools;
 
 #define ENGINE_WORKERS_MAX  64
 #define ENGINE_KEEPER       0      /* the worker that writes the log */
@@ -66,7 +66,7 @@ struct engine {
     struct domain_rates *domain_rates;
     struct registry *registry; /* NULL with one worker */
     struct callers *callers;
-    struct spool *spool;
+    struct spools *spools;
     struct arrivals *arrivals;
     struct accounting *accounting;
     struct control *control;

@@ -9,6 +9,7 @@
 #ifndef ENGINE_MESSAGE_H
 #define ENGINE_MESSAGE_H
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,8 +44,9 @@ enum message_flags {
     MESSAGE_SOURCE_HIDDEN = 1 << 3, /* srcMta is not to be told */
     MESSAGE_FLAGS_KNOWN = (1 << 4) - 1,
     /* In memory only: */
-    MESSAGE_TIMED = 1 << 14,  /* has a not-before or expires time */
-    MESSAGE_FOREIGN = 1 << 15 /* see message_code.h */
+    MESSAGE_LOG_BITS = 0x3F << 4, /* see message_log_index */
+    MESSAGE_TIMED = 1 << 14,      /* has a not-before or expires time */
+    MESSAGE_FOREIGN = 1 << 15     /* see message_code.h */
 };
 
 enum rcpt_state {
@@ -100,6 +102,21 @@ _Static_assert(sizeof(struct rcpt) == 64, "a million of them are in memory");
 static inline uint64_t message_id(const struct message *message)
 {
     return message->entry.hash;
+}
+
+/* Which of the engine's logs it is in; the keeper's to set, before anybody else sees it. */
+#define MESSAGE_LOG_SHIFT 4
+#define MESSAGE_LOGS_MAX  64
+
+static inline uint32_t message_log_index(const struct message *message)
+{
+    return (uint32_t)(message->flags & MESSAGE_LOG_BITS) >> MESSAGE_LOG_SHIFT;
+}
+
+static inline void message_set_log_index(struct message *message, uint32_t index)
+{
+    assert(index < MESSAGE_LOGS_MAX);
+    message->flags = (uint16_t)((message->flags & ~MESSAGE_LOG_BITS) | index << MESSAGE_LOG_SHIFT);
 }
 
 static inline struct message *rcpt_message(const struct rcpt *rcpt)

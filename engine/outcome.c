@@ -15,11 +15,11 @@
 #include "schedule.h"
 #include "site.h"
 #include "smtp/status.h"
-#include "spool.h"
+#include "spools.h"
 
 struct outcomes {
     struct io *io;
-    struct spool *spool;
+    struct spools *spools;
     struct scheduler *scheduler;
     uint32_t worker;
     char encoded[EVENT_BYTES_MAX];
@@ -35,7 +35,7 @@ struct outcomes *outcomes_create(const struct outcomes_options *options)
     struct outcomes *outcomes = calloc(1, sizeof *outcomes);
     if (outcomes != NULL) {
         outcomes->io = options->io;
-        outcomes->spool = options->spool;
+        outcomes->spools = options->spools;
         outcomes->scheduler = options->scheduler;
         outcomes->worker = options->worker;
     }
@@ -130,8 +130,10 @@ static struct bytes encode(struct outcomes *outcomes, const struct event *event)
 static void put(struct outcomes *outcomes, enum spool_outcome_kind kind, struct rcpt *rcpt,
                 const struct event *event)
 {
+    struct spool *spool = rcpt == NULL ? spools_for_event(outcomes->spools)
+                                       : spools_of(outcomes->spools, rcpt_message(rcpt));
     spool_put_outcome(
-        outcomes->spool, outcomes->worker,
+        spool, outcomes->worker,
         &(struct spool_outcome){.kind = kind, .rcpt = rcpt, .event = encode(outcomes, event)});
 }
 
@@ -145,12 +147,13 @@ static void fill_rcpt_event(struct outcomes *outcomes, struct event *event,
 {
     event->logged_wall_ms = (uint64_t)io_wall_ms(outcomes->io);
     event->queue = bytes_from_string(queue->site->name);
-    add_message(event, texts, outcomes->spool, rcpt_message(rcpt));
+    const struct message *message = rcpt_message(rcpt);
+    add_message(event, texts, spools_of(outcomes->spools, message), message);
     add_rcpt(event, rcpt);
     add_attempt(event, attempt);
     add_tls(event, attempt, tls);
     add_reply(event, texts, reply);
-    event->delivery_size = rcpt_message(rcpt)->body_size;
+    event->delivery_size = message->body_size;
 }
 
 static void deliver(struct outcomes *outcomes, struct queue *queue, struct rcpt *rcpt,

@@ -18,10 +18,11 @@ struct outcomes;
 struct queue;
 struct scheduler;
 struct spool;
+struct spools;
 
 struct outcomes_options {
     struct io *io;
-    struct spool *spool;
+    struct spools *spools;
     struct scheduler *scheduler;
     uint32_t worker;
 };

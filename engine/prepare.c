@@ -11,9 +11,10 @@
 
 #include "attempt.h"
 #include "base/slab.h"
+#include "spools.h"
 
 struct preparer {
-    struct spool *spool;
+    struct spools *spools;
     uint32_t worker;
     size_t bytes_max, bytes;
     struct slab *transactions;
@@ -26,7 +27,7 @@ struct preparer *preparer_create(const struct preparer_options *options)
     if (preparer == NULL) {
         return NULL;
     }
-    preparer->spool = options->spool;
+    preparer->spools = options->spools;
     preparer->worker = options->worker;
     preparer->bytes_max = options->bytes_max;
     list_init(&preparer->waiting);
@@ -227,8 +228,9 @@ static bool start_read(struct transaction *transaction)
         must_stuff(transaction) ? transaction->memory_bytes - transaction->raw_len : 0;
     transaction->read.done = on_read;
     transaction->reading = true;
-    spool_read_body(transaction->preparer->spool, transaction->preparer->worker, &transaction->read,
-                    transaction->message, transaction->body_offset,
+    const struct preparer *preparer = transaction->preparer;
+    spool_read_body(spools_of(preparer->spools, transaction->message), preparer->worker,
+                    &transaction->read, transaction->message, transaction->body_offset,
                     transaction->memory + transaction->window_start, transaction->raw_len);
     return true;
 }

@@ -59,7 +59,7 @@ struct transaction {
 };
 
 struct preparer_options {
-    struct spool *spool;
+    struct spools *spools;
     uint32_t worker;
     size_t bytes_max; /* body bytes in memory, all transactions of this worker */
     uint32_t transactions_max;

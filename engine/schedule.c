@@ -18,10 +18,12 @@
 #include "prepare.h"
 #include "queue.h"
 #include "schedule_private.h"
-#include "spool.h"
+#include "spools.h"
 
-#define STALLED_WAIT_MS 5    /* outcomes wait to be written: soon over */
-#define HELD_WAIT_MS    1000 /* the journal is full or a sink holds */
+#define STALLED_WAIT_MS 5     /* outcomes wait to be written: soon over */
+#define HELD_WAIT_MS    1000  /* the journal is full or a sink holds */
+#define PASSED_WAIT_MS  10000 /* of several journals this one is: they may be very many */
+#define PASSED_MAX      64    /* messages put aside in one go */
 #define NO_ROOM_WAIT_MS 1000
 #define BLOCK_WAIT_MS   100 /* a block of starts is on its way to the disk */
 
@@ -120,7 +122,7 @@ static uint64_t rates_open_ms(struct site *site, uint64_t now)
 static uint64_t opening_wait_until(struct site *site, uint64_t now)
 {
     const struct scheduler *scheduler = site->scheduler;
-    if (spool_attempts_held(scheduler->spool)) {
+    if (spools_held(scheduler->spools)) {
         return now + HELD_WAIT_MS;
     }
     uint64_t due_ms = rates_open_ms(site, now);
@@ -340,9 +342,9 @@ static bool must_wait(struct site *site)
     struct scheduler *scheduler = site->scheduler;
     uint64_t now = now_ms(scheduler);
     uint64_t due_ms = rates_open_ms(site, now);
-    if (spool_outcomes_stalled(scheduler->spool, scheduler->worker)) {
+    if (spools_stalled(scheduler->spools, scheduler->worker)) {
         due_ms = now + STALLED_WAIT_MS;
-    } else if (spool_attempts_held(scheduler->spool)) {
+    } else if (spools_held(scheduler->spools)) {
         due_ms = now + HELD_WAIT_MS;
     }
     if (due_ms <= now) {
@@ -389,6 +391,22 @@ static bool stands_in_the_way(const struct site *site, const struct attempt *att
     return queue != NULL && !attempt_suits(attempt, queue);
 }
 
+/* Messages whose log is held wait, for those of the other logs to go on. */
+static uint32_t take_rcpts(struct scheduler *scheduler, struct queue *queue, uint32_t max,
+                           uint64_t now)
+{
+    for (uint32_t passed = 0; passed < PASSED_MAX; passed++) {
+        uint32_t count = queue_take(queue, max, scheduler->taken);
+        if (count == 0 || !spools_holds(scheduler->spools, rcpt_message(scheduler->taken[0]))) {
+            return count;
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            queue_defer(queue, scheduler->taken[i], now + PASSED_WAIT_MS, now);
+        }
+    }
+    return 0;
+}
+
 struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *attempt)
 {
     struct site *site = attempt->site;
@@ -407,12 +425,12 @@ struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *a
     if (queue == NULL || !queue_sendable(queue, now)) {
         return NULL;
     }
-    uint32_t count = queue_take(queue, rcpts_per_transaction(attempt), scheduler->taken);
+    uint32_t count = take_rcpts(scheduler, queue, rcpts_per_transaction(attempt), now);
     list_remove(&queue->sendable_node);
     if (queue_sendable(queue, now)) {
         list_push_back(&site->sendable, &queue->sendable_node);
     }
-    if (count == 0) { /* all were expired; what is left comes with the next turn */
+    if (count == 0) { /* all were expired, or are held; what is left comes with the next turn */
         schedule_mark(scheduler, site);
         return NULL;
     }
@@ -516,7 +534,7 @@ struct scheduler *scheduler_create(const struct scheduler_options *options)
         return NULL;
     }
     scheduler->io = options->io;
-    scheduler->spool = options->spool;
+    scheduler->spools = options->spools;
     scheduler->limits = options->limits;
     scheduler->mailboxes = options->mailboxes;
     scheduler->config = options->config;

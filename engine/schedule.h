@@ -24,7 +24,7 @@ struct attempt;
 struct domain_rates;
 struct config;
 struct config_vmta;
-struct spool;
+struct spools;
 struct attempts;
 struct outcomes;
 struct transaction;
@@ -48,7 +48,7 @@ struct vmta_lane {
 
 struct scheduler {
     struct io *io;
-    struct spool *spool;
+    struct spools *spools;
     struct limits *limits;
     struct attempts *attempts;
     struct outcomes *outcomes;
@@ -80,7 +80,7 @@ struct scheduler {
 
 struct scheduler_options {
     struct io *io;
-    struct spool *spool;
+    struct spools *spools;
     struct limits *limits;
     struct domain_rates *domain_rates;
     struct mailboxes *mailboxes;

@@ -1,5 +1,5 @@
 /* What of a site survives a restart: its rates with windows of a minute or more, and the retry
- * clocks of its queues, each a named state in the spool.
+ * clocks of its queues, each a named state in the home log.
  *
  * A rate's block is written before it is used (vmta/rates.h). A clock is written when it has
  * moved, all that moved within a second together: what a crash forgets is one early attempt. All
@@ -16,6 +16,7 @@
 #include "rate_state.h"
 #include "schedule.h"
 #include "schedule_private.h"
+#include "spools.h"
 
 #define CLOCK_WRITE_MS 1000
 #define MESSAGE_PREFIX "rate:message:"
@@ -37,8 +38,8 @@ struct queue_clock {
 
 static struct rate_writer writer_of(const struct scheduler *scheduler)
 {
-    return (struct rate_writer){scheduler->spool, scheduler->worker, io_now_ms(scheduler->io),
-                                io_wall_ms(scheduler->io)};
+    return (struct rate_writer){spools_home(scheduler->spools), scheduler->worker,
+                                io_now_ms(scheduler->io), io_wall_ms(scheduler->io)};
 }
 
 /* ---- rates ---- */
@@ -190,8 +191,8 @@ static void put_clock(struct queue_clock *clock, struct bytes value)
     buffer_init(&key, memory, sizeof memory);
     buffer_printf(&key, CLOCK_PREFIX "%u:%s", clock->queue->tls_need, site->name);
     assert(!key.overflowed);
-    kept_put(&clock->kept, site->scheduler->spool, site->scheduler->worker, buffer_bytes(&key),
-             value);
+    kept_put(&clock->kept, spools_home(site->scheduler->spools), site->scheduler->worker,
+             buffer_bytes(&key), value);
 }
 
 /* Index and due time by the wall; nothing where both are as in the beginning. */

@@ -19,13 +19,13 @@ struct callers;
 struct config;
 struct io;
 struct sessions;
-struct spool;
+struct spools;
 
 /* Everything named here outlives the sessions; pointers are borrowed. */
 struct sessions_options {
     struct io *io;
     uint32_t worker; /* index, as the spool counts them */
-    struct spool *spool;
+    struct spools *spools;
     struct callers *callers;       /* shared by all workers */
     uint32_t sessions_max;         /* of this worker; what comes beyond gets 421 4.7.0 */
     uint32_t receive_buffer_bytes; /* the most that one io_recv hands over */

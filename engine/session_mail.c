@@ -4,6 +4,7 @@
 #include "base/date.h"
 #include "base/logger.h"
 #include "session_internal.h"
+#include "spools.h"
 
 #define LINE_MAX_MAX (1u << 30)
 
@@ -83,10 +84,12 @@ static const char *make_reply(struct session *session, const char *code, const c
 static const char full[] = "452 4.3.1 Out of room; try again later";
 static const char share_full[] = "452 4.2.2 Too much is queued for this virtual MTA already";
 
-static const char *spool_refusal(struct session *session)
+/* Where a new message goes: NULL with *chosen, or the refusal. */
+static const char *choose_spool(struct session *session, struct spool **chosen)
 {
+    const struct sessions_options *options = &session->home->options;
     const char *why = NULL;
-    switch (spool_accepting(session->home->options.spool, &why)) {
+    switch (spools_choose(options->spools, options->worker, chosen, &why)) {
     case SPOOL_OK:
         return NULL;
     case SPOOL_FULL:
@@ -113,7 +116,8 @@ static const char *on_mail(void *owner, const struct server_mail *mail)
     if (!session->source->smtp_service) {
         return "550 5.7.1 Mail is not accepted from you";
     }
-    const char *refusal = spool_refusal(session);
+    struct spool *spool = NULL;
+    const char *refusal = choose_spool(session, &spool);
     if (refusal != NULL) {
         return refusal;
     }
@@ -121,9 +125,8 @@ static const char *on_mail(void *owner, const struct server_mail *mail)
     if (!session->source->process_x_virtual_mta && !admits(session, session->default_vmta, 1)) {
         return share_full;
     }
-    session->reception =
-        reception_open(&home->receptions, home->options.spool, home->options.worker, mail,
-                       &reception_events, session, home);
+    session->reception = reception_open(&home->receptions, spool, home->options.worker, mail,
+                                        &reception_events, session, home);
     if (session->reception == NULL) {
         return full;
     }

@@ -322,6 +322,11 @@ bool spool_is_fresh(const struct spool *spool)
     return log_start_count(spool->log) == 1;
 }
 
+void spool_set_index(struct spool *spool, uint32_t index)
+{
+    spool->index = index;
+}
+
 void spool_on_arrival(struct spool *spool, void (*arrived)(void *owner, struct message *message),
                       void *owner)
 {

@@ -51,6 +51,9 @@ void spool_each_message(struct spool *spool, void (*found)(void *owner, struct m
 
 uint64_t spool_log_id(const struct spool *spool);
 
+/* The message_log_index of its messages, 0 unless set; before they are asked for. */
+void spool_set_index(struct spool *spool, uint32_t index);
+
 /* Messages that have just become durable, on the keeper's thread, before or in the same turn as
  * `answered`. The callee takes the recipients to their queues. */
 void spool_on_arrival(struct spool *spool, void (*arrived)(void *owner, struct message *message),

@@ -190,6 +190,7 @@ static bool handle_commit(struct spool *spool, struct spool_upload *upload)
     if (upload->upload_id == 0) {
         upload->upload_id = log_take_sequence(spool->log);
     }
+    message_set_log_index(message, spool->index);
     if (!spool_insert(spool, message, upload->upload_id)) {
         refuse_commit(spool, upload, SPOOL_FULL);
         return true;

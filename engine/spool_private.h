@@ -233,6 +233,7 @@ struct follow {
 struct spool {
     struct spool_options options;
     struct io *io;
+    uint32_t index; /* among the logs of the engine */
     struct log *log;
     struct spool_worker *workers;
     void (*arrived)(void *owner, struct message *message);

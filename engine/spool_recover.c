@@ -272,6 +272,7 @@ void spool_each_message(struct spool *spool, void (*found)(void *owner, struct m
                         void *owner)
 {
     for (size_t i = 0; i < spool->recovered_count; i++) {
+        message_set_log_index(spool->recovered[i], spool->index);
         found(owner, spool->recovered[i]);
     }
     free(spool->recovered);

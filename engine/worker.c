@@ -17,7 +17,7 @@
 #include "resolve.h"
 #include "schedule.h"
 #include "session.h"
-#include "spool.h"
+#include "spools.h"
 #include "vmta/registry.h"
 
 #define RING_ENTRIES       4096
@@ -118,7 +118,7 @@ static int create_delivery(struct worker *worker, struct error *error)
     struct engine *engine = worker->engine;
     worker->scheduler = scheduler_create(&(struct scheduler_options){
         .io = worker->io,
-        .spool = engine->spool,
+        .spools = engine->spools,
         .limits = engine->limits,
         .domain_rates = engine->domain_rates,
         .mailboxes = engine->mailboxes,
@@ -132,13 +132,13 @@ static int create_delivery(struct worker *worker, struct error *error)
     });
     worker->tls = tls_worker_create(io_random(worker->io), error);
     worker->outcomes = outcomes_create(&(struct outcomes_options){.io = worker->io,
-                                                                  .spool = engine->spool,
+                                                                  .spools = engine->spools,
                                                                   .scheduler = worker->scheduler,
                                                                   .worker = worker->index});
     worker->attempts = attempts_create(&(struct attempts_options){
         .io = worker->io,
         .scheduler = worker->scheduler,
-        .spool = engine->spool,
+        .spools = engine->spools,
         .resolver = worker->resolver,
         .outcomes = worker->outcomes,
         .tls = worker->tls,
@@ -163,7 +163,7 @@ static int create_sessions(struct worker *worker, struct error *error)
     worker->sessions = sessions_create(&(struct sessions_options){
         .io = worker->io,
         .worker = worker->index,
-        .spool = worker->engine->spool,
+        .spools = worker->engine->spools,
         .callers = worker->engine->callers,
         .sessions_max = max > ENGINE_SESSIONS_MAX ? ENGINE_SESSIONS_MAX : (uint32_t)max,
         .receive_buffer_bytes = RECV_BUFFER_BYTES,
@@ -179,7 +179,7 @@ static int create_sessions(struct worker *worker, struct error *error)
 int worker_prepare(struct worker *worker, struct error *error)
 {
     note_host_name(worker);
-    spool_attach(worker->engine->spool, worker->index, worker->io);
+    spools_attach(worker->engine->spools, worker->index, worker->io);
     if (create_names(worker, error) < 0 || create_delivery(worker, error) < 0 ||
         create_sessions(worker, error) < 0) {
         return -1;
@@ -227,7 +227,7 @@ void worker_turn(struct worker *worker)
     bool more = delivered == WORKER_LETTERS_MAX;
     if (worker->scheduler != NULL) {
         more |= schedule_run(worker->scheduler);
-        spool_flush(engine->spool, worker->index);
+        spools_flush(engine->spools, worker->index);
     }
     bool asleep = !more && mailbox_sleep(engine->mailboxes, worker->index);
     int result = io_run(worker->io, asleep ? UINT64_MAX : 0);

@@ -214,7 +214,7 @@ static void check_listeners(struct loader *loader)
 static void check_spools(struct loader *loader)
 {
     const struct config_spool *spools = loader->config->spools.items;
-    size_t count = loader->config->spools.count;
+    size_t count = loader->config->spools.count, accepting = 0;
     for (size_t i = 0; i < count; i++) {
         struct place place = {.file = spools[i].origin.file, .line = spools[i].origin.line};
         if (i == SPOOLS_MAX) {
@@ -228,16 +228,12 @@ static void check_spools(struct loader *loader)
                              spools[k].origin.line);
             }
         }
-        if (i > 0) {
-            report_warning(loader->report, &place,
-                           "a second <spool> is not yet in effect: only %.*s is used, what lies "
-                           "in %.*s is not delivered",
-                           BYTES_FMT(spools[0].directory), BYTES_FMT(spools[i].directory));
-        } else if (spools[i].settings.deliver_only) {
-            report_warning(loader->report, &place,
-                           "'deliver-only' is not yet in effect: new mail goes to %.*s",
-                           BYTES_FMT(spools[i].directory));
-        }
+        accepting += spools[i].settings.deliver_only ? 0 : 1;
+    }
+    if (count > 0 && accepting == 0) {
+        struct place place = {.file = spools[0].origin.file, .line = spools[0].origin.line};
+        report_error(loader->report, &place,
+                     "every spool is deliver-only: one without it must take new mail");
     }
 }
 

@@ -143,7 +143,7 @@ def check_duplicates(lines, kills, stalls):
     return twice, copies
 
 
-def run_campaign(world, engine, injector):
+def run_campaign(world, engine, injector, spools):
     """Kills and restarts while mail comes in and goes out, an equal share of it before each; when
     it was killed."""
     kills = []
@@ -153,7 +153,7 @@ def run_campaign(world, engine, injector):
                  lambda: f"{len(injector.answered)} of {share} answered before kill {life}", 120)
         kills.append(Kill(engine))
         check(injector.thread.is_alive(), "all was injected before the last kill")
-        engine.text = configuration(world, workers, world.address(11))
+        engine.text = configuration(world, workers, world.address(11), spools)
         engine.write()
         engine.start()
     return kills
@@ -161,12 +161,21 @@ def run_campaign(world, engine, injector):
 
 @test("kills: five kill -9 lose nothing that was answered 250", alone=True)
 def kills(world):
+    check_campaign(world, ("spool",))
+
+
+@test("kills: five kill -9 of an engine with two spools lose nothing either", alone=True)
+def kills_of_two_logs(world):
+    check_campaign(world, ("spool", "second"))
+
+
+def check_campaign(world, spools):
     sink, record = start_sink(world)
-    engine = world.engine(text=configuration(world, WORKERS[0], world.address(11)))
+    engine = world.engine(text=configuration(world, WORKERS[0], world.address(11), spools))
     stalls = Stalls()
     injector = Injector((world.address(1), PORT), messages)
     injector.start()
-    times = run_campaign(world, engine, injector)
+    times = run_campaign(world, engine, injector, spools)
     injector.thread.join(240)
     check(not injector.thread.is_alive(), f"injected {injector.next} of {injector.count}")
     wait_for(lambda: engine.queued() == 0, lambda: f"{engine.queued()} left", 120)

@@ -7,8 +7,7 @@ CONFIGURATION = """\
 host-name in.example.test
 {listeners}
 control-socket {control}
-<spool {work}/spool>
-</spool>
+{spools}
 workers {workers}
 {sources}
 {vmtas}
@@ -27,8 +26,10 @@ workers {workers}
 """
 
 
-def configuration(world, workers, sink):
+def configuration(world, workers, sink, spools=("spool",)):
     """Virtual MTA number n: listener .1+n, source address .101+n."""
+    for spool in spools:
+        (world.work / spool).mkdir(exist_ok=True)
     listeners, sources, vmtas = "", "", ""
     for number, vmta in enumerate(VMTAS):
         listeners += f"smtp-listener {world.address(1 + number)}:{PORT} source={vmta}-in\n"
@@ -38,6 +39,8 @@ def configuration(world, workers, sink):
                   f"{vmta}.example.test\n</virtual-mta>\n")
     return CONFIGURATION.format(listeners=listeners, sources=sources, vmtas=vmtas, sink=sink,
                                 port=PORT, work=world.work, workers=workers,
+                                spools="".join(f"<spool {world.work}/{spool}>\n</spool>\n"
+                                               for spool in spools),
                                 control=world.short / "control.sock")
 
 

@@ -8,7 +8,7 @@
 #include "io/io.h"
 #include "policy/config.h"
 #include "sim_memory.h"
-#include "spool.h"
+#include "spools.h"
 #include "worker.h"
 
 struct sim_engine {
@@ -161,21 +161,21 @@ uint64_t sim_engine_turns_awake(const struct sim_engine *self)
 bool sim_engine_sound(const struct sim_engine *self)
 {
     struct spool_status status;
-    spool_status(self->engine->spool, &status);
+    spools_status(self->engine->spools, &status);
     return status.hold_reason == NULL;
 }
 
 uint64_t sim_engine_appended(const struct sim_engine *self)
 {
     struct spool_status status;
-    spool_status(self->engine->spool, &status);
+    spools_status(self->engine->spools, &status);
     return status.appended_bytes;
 }
 
 uint64_t sim_engine_queued(const struct sim_engine *self)
 {
     struct spool_status status;
-    spool_status(self->engine->spool, &status);
+    spools_status(self->engine->spools, &status);
     return status.recipients;
 }
 

@@ -24,7 +24,8 @@ static void check_envelope(struct spool_world *world, const struct message *mess
     EXPECT(world, message->body_digest == model->seed * UINT64_C(0x12345678901), "digest");
     EXPECT(world, message->accepted_wall_ms == 1000 + index, "%u: accepted at", index);
     EXPECT(world, message->rcpt_count == model->rcpt_count, "%u: recipients", index);
-    EXPECT(world, message->flags == MESSAGE_EIGHT_BIT, "%u: flags", index);
+    EXPECT(world, message->flags == (MESSAGE_EIGHT_BIT | LOG_INDEX << MESSAGE_LOG_SHIFT),
+           "%u: flags", index);
     for (uint32_t i = 0; i < message->rcpt_count; i++) {
         char address[32];
         snprintf(address, sizeof address, "u%u@d%u.example", i, index % 7);
@@ -500,6 +501,7 @@ static bool try_open(struct spool_world *world)
         for (uint32_t i = 0; i < world->options.workers; i++) {
             spool_attach(world->spool, i, world->workers[i].io);
         }
+        spool_set_index(world->spool, LOG_INDEX);
         spool_on_arrival(world->spool, on_arrived, world);
         check_found(world);
         follow(world);

@@ -23,6 +23,7 @@
 #define READS_MAX    4 /* per worker */
 #define LIVE_MAX     400
 #define KEYS         6
+#define LOG_INDEX    37 /* not a power of two: no bit of it may get lost */
 #define BODY_MAX     (900 * 1024)
 #define SAID_MAX     5 /* complaints of one world */
 #define DIRECTORY    "/spool"

@@ -142,8 +142,10 @@ static bool try_open(void)
     if (scene.spool != NULL) {
         spool_attach(scene.spool, 0, scene.io);
         scene.accounting = accounting_create(
-            &(struct accounting_options){
-                .io = scene.io, .spool = scene.spool, .config = scene.configs[below(CONFIG_COUNT)]},
+            &(struct accounting_options){.io = scene.io,
+                                         .logs = &scene.spool,
+                                         .log_count = 1,
+                                         .config = scene.configs[below(CONFIG_COUNT)]},
             &error);
     }
     sim_memory_leave();

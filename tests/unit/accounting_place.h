@@ -95,7 +95,8 @@ static bool start_with(const char *template, struct error *error)
 {
     place.config = config_of(template);
     place.accounting = accounting_create(
-        &(struct accounting_options){.io = place.io, .spool = &fake, .config = place.config},
+        &(struct accounting_options){
+            .io = place.io, .logs = fake_logs, .log_count = fake_log_count, .config = place.config},
         error);
     if (place.accounting == NULL) {
         unload(place.config);

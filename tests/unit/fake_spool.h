@@ -1,4 +1,5 @@
-/* A spool that is only a journal and a few states, in place of the real one for those who follow.
+/* Spools that are only a journal and a few states, in place of the real ones for those who follow:
+ * the home log `fake`, and `fake_other` where fake_log_count says so.
  *
  * All of it is static memory: it survives the crash of those who use it, with what was durable.
  * Include once per binary, after test.h. Breaking a promise of spool.h fails the test. */
@@ -17,10 +18,11 @@
 struct fake_state {
     char key[512], durable[FAKE_VALUE_MAX], pending[FAKE_VALUE_MAX]; /* "" = none */
     bool is_pending;
-    uint64_t let_go; /* what its follower said to be durable */
+    uint64_t let_go, other_let_go; /* what its followers said to be durable */
 };
 
 struct spool {
+    uint64_t id;
     uint64_t last;          /* events are numbered from 1; those up to here are synced */
     uint64_t batch_max;     /* events of one batch */
     uint32_t barrier_turns; /* turns that a sync takes */
@@ -31,7 +33,9 @@ struct spool {
     struct list followers, barriers;
 };
 
-static struct spool fake;
+static struct spool fake, fake_other;
+static struct spool *const fake_logs[] = {&fake, &fake_other};
+static uint32_t fake_log_count;
 
 static void fake_note(void)
 {
@@ -42,9 +46,13 @@ static void fake_note(void)
 
 static void fake_reset(void (*event)(uint64_t, struct event *))
 {
-    fake = (struct spool){.batch_max = 50, .barrier_turns = 2, .event = event};
-    list_init(&fake.followers);
-    list_init(&fake.barriers);
+    fake_log_count = 1;
+    for (size_t i = 0; i < 2; i++) {
+        *fake_logs[i] = (struct spool){
+            .id = i == 0 ? 0x1234 : 0x5678, .batch_max = 50, .barrier_turns = 2, .event = event};
+        list_init(&fake_logs[i]->followers);
+        list_init(&fake_logs[i]->barriers);
+    }
 }
 
 /* Those who used it are dead. A state that was put and not yet durable is kept or lost. */
@@ -52,6 +60,7 @@ static void fake_crash(bool keep_pending)
 {
     list_init(&fake.followers);
     list_init(&fake.barriers);
+    list_init(&fake_other.followers);
     for (size_t i = 0; i < FAKE_STATES_MAX; i++) {
         struct fake_state *state = &fake.states[i];
         if (state->is_pending && keep_pending) {
@@ -93,15 +102,22 @@ static struct fake_state *fake_state_of(const struct spool_follower *follower)
     return fake_state(bytes_from_string(key));
 }
 
+static uint64_t *fake_let_go(const struct spool_follower *follower)
+{
+    struct fake_state *state = fake_state_of(follower);
+    return follower->spool == &fake ? &state->let_go : &state->other_let_go;
+}
+
 static void fake_deliver(struct spool_follower *follower)
 {
     uint64_t given = 0;
     bool taken = true;
-    while (taken && given < fake.batch_max && follower->last_sequence < fake.last) {
+    const struct spool *spool = follower->spool;
+    while (taken && given < spool->batch_max && follower->last_sequence < spool->last) {
         char memory[EVENT_BYTES_MAX];
         struct buffer out;
         struct event event = {0};
-        fake.event(follower->last_sequence + 1, &event);
+        spool->event(follower->last_sequence + 1, &event);
         buffer_init(&out, memory, sizeof memory);
         CHECK(journal_encode(&out, &event));
         taken = follower->event(follower, follower->last_sequence + 1, buffer_bytes(&out));
@@ -130,11 +146,14 @@ static void fake_turn(void)
             barrier->durable(barrier);
         }
     }
-    for (struct list_node *node = list_first(&fake.followers); node != NULL; node = next) {
-        struct spool_follower *follower = CONTAINER_OF(node, struct spool_follower, node);
-        next = list_next(&fake.followers, node);
-        if (follower->wants) {
-            fake_deliver(follower);
+    for (size_t i = 0; i < 2; i++) {
+        const struct list *followers = &fake_logs[i]->followers;
+        for (struct list_node *node = list_first(followers); node != NULL; node = next) {
+            struct spool_follower *follower = CONTAINER_OF(node, struct spool_follower, node);
+            next = list_next(followers, node);
+            if (follower->wants) {
+                fake_deliver(follower);
+            }
         }
     }
     fake_note();
@@ -142,12 +161,13 @@ static void fake_turn(void)
 
 uint64_t spool_log_id(const struct spool *spool)
 {
-    return 0x1234;
+    return spool->id;
 }
 
 void spool_put_state(struct spool *spool, uint32_t worker, struct bytes key, struct bytes value)
 {
     struct fake_state *state = fake_state(key);
+    CHECK(spool == &fake); /* no other log gets states */
     fake_note();
     snprintf(state->pending, sizeof state->pending, "%.*s", BYTES_FMT(value));
     state->is_pending = true;
@@ -158,7 +178,7 @@ void spool_each_state(struct spool *spool,
                       void (*found)(void *owner, struct bytes key, struct bytes value), void *owner)
 {
     for (size_t i = 0; i < FAKE_STATES_MAX; i++) {
-        struct fake_state *state = &fake.states[i];
+        struct fake_state *state = &spool->states[i];
         if (state->durable[0] != '\0') {
             found(owner, bytes_from_string(state->key), bytes_from_string(state->durable));
         }
@@ -179,10 +199,11 @@ void spool_barrier_cancel(struct spool_barrier *barrier)
 
 void spool_follow(struct spool *spool, struct spool_follower *follower, uint64_t from_sequence)
 {
-    CHECK(from_sequence >= fake_state_of(follower)->let_go); /* else events are gone */
+    follower->spool = spool;
+    CHECK(from_sequence >= *fake_let_go(follower)); /* else events are gone */
     follower->last_sequence = from_sequence;
     follower->wants = false;
-    list_push_back(&fake.followers, &follower->node);
+    list_push_back(&spool->followers, &follower->node);
 }
 
 void spool_follow_next(struct spool_follower *follower)
@@ -197,16 +218,20 @@ void spool_follow_durable(struct spool_follower *follower, uint64_t sequence)
 {
     struct fake_state *state = fake_state_of(follower);
     struct accounting_position position = {0};
-    CHECK(accounting_position_parse(bytes_from_string(state->durable), &position));
-    CHECK(position.sequence >= sequence); /* let go only when the position says so after a crash */
+    struct accounting_reached reached = {.log_id = follower->spool->id, .sequence = sequence};
+    CHECK(accounting_position_parse(bytes_from_string(state->durable), fake.id, &position));
+    /* Let go only when the position says so after a crash. */
+    struct accounting_position at_least = position;
+    accounting_position_reach(&at_least, &reached);
+    CHECK(memcmp(&at_least, &position, sizeof position) == 0);
     fake_note();
-    state->let_go = sequence;
+    *fake_let_go(follower) = sequence;
     fake_note();
 }
 
 bool spool_follow_at_end(const struct spool_follower *follower)
 {
-    return follower->last_sequence >= fake.last;
+    return follower->last_sequence >= follower->spool->last;
 }
 
 void spool_unfollow(struct spool_follower *follower)

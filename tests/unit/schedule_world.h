@@ -21,7 +21,7 @@
 #include "prepare.h"
 #include "schedule.h"
 #include "schedule_private.h"
-#include "spool.h"
+#include "spools.h"
 #include "vmta/limits.h"
 
 #define ATTEMPTS_MAX 64
@@ -73,6 +73,7 @@ static struct world {
     struct state_write writes[STATES_MAX]; /* not yet stable */
     uint32_t write_count, stable_count;
     bool writes_held;
+    uint32_t held_log; /* 0: none */
 } world;
 
 /* ---- what stands below and beside the scheduler ---- */
@@ -105,16 +106,40 @@ void mailbox_post(struct mailboxes *mailboxes, uint32_t from, uint32_t to, enum 
     list_push_back(&world.letters, &letter->node);
 }
 
-bool spool_attempts_held(const struct spool *spool)
+bool spools_held(const struct spools *spools)
 {
-    (void)spool;
+    (void)spools;
     return world.held;
 }
 
-bool spool_outcomes_stalled(const struct spool *spool, uint32_t worker)
+bool spools_holds(const struct spools *spools, const struct message *message)
 {
-    (void)spool, (void)worker;
+    (void)spools;
+    return world.held_log != 0 && message_log_index(message) == world.held_log;
+}
+
+bool spools_stalled(const struct spools *spools, uint32_t worker)
+{
+    (void)spools, (void)worker;
     return false;
+}
+
+struct spool *spools_home(const struct spools *spools)
+{
+    (void)spools;
+    return NULL;
+}
+
+struct spool *spools_of(const struct spools *spools, const struct message *message)
+{
+    (void)spools, (void)message;
+    return NULL;
+}
+
+struct spool *spools_for_event(const struct spools *spools)
+{
+    (void)spools;
+    return NULL;
 }
 
 uint64_t spool_log_id(const struct spool *spool)

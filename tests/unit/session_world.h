@@ -16,7 +16,7 @@
 #include "io/io.h"
 #include "listener.h"
 #include "session.h"
-#include "spool.h"
+#include "spools.h"
 #include "test.h"
 
 /* ---- the spool ---- */
@@ -36,10 +36,13 @@ struct spool {
 
 static struct spool spool;
 
-enum spool_answer spool_accepting(struct spool *of, const char **why)
+enum spool_answer spools_choose(struct spools *of, uint32_t worker, struct spool **chosen,
+                                const char **why)
 {
+    (void)of, (void)worker;
     *why = "The test says so";
-    return of->accepting;
+    *chosen = &spool;
+    return spool.accepting;
 }
 
 void spool_upload_begin(struct spool *of, uint32_t worker, struct spool_upload *upload)
@@ -201,7 +204,6 @@ static void open_world(const char *config_text)
     callers = callers_create(100);
     sessions = sessions_create(&(struct sessions_options){.io = io,
                                                           .worker = 7,
-                                                          .spool = &spool,
                                                           .callers = callers,
                                                           .sessions_max = 20,
                                                           .receive_buffer_bytes = 4096,

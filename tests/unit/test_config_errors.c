@@ -469,6 +469,13 @@ TEST(what_is_in_effect_does_not_warn)
     unload(config);
 }
 
+TEST(one_spool_at_least_takes_new_mail)
+{
+    CHECK(fails_with("<spool /a>\ndeliver-only yes\n</spool>\n",
+                     "1:0: error: every spool is deliver-only"));
+    CHECK(fails_with("spool /a\nspool /a\n", "2:0: error: spool /a stands at"));
+}
+
 TEST(the_report_is_bounded)
 {
     static char text[64 * 2000];

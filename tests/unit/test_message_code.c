@@ -123,12 +123,26 @@ TEST(unknown_flags_make_a_message_foreign)
     CHECK(message_encode(message, NULL, &out));
     char *flags = memchr(memory, 21, out.len);
     CHECK_INT(flags[2], MESSAGE_DOT_LINES);
-    flags[2] |= 1 << 6;
+    flags[2] |= 1 << MESSAGE_LOG_SHIFT;
     struct message *decoded = message_decode(buffer_bytes(&out), 1, on_final);
     CHECK(decoded != NULL);
     CHECK_INT(decoded->flags, MESSAGE_DOT_LINES | MESSAGE_FOREIGN);
     message_free(message);
     message_free(decoded);
+}
+
+TEST(the_log_a_message_is_in_is_no_part_of_its_record)
+{
+    char memory[1024], again[1024];
+    struct message *message = sample();
+    struct bytes before = encode(message, memory, sizeof memory);
+    message_set_log_index(message, MESSAGE_LOGS_MAX - 1);
+    CHECK_INT(message_log_index(message), MESSAGE_LOGS_MAX - 1);
+    CHECK(bytes_equal(encode(message, again, sizeof again), before));
+    message_set_log_index(message, 1);
+    CHECK_INT(message_log_index(message), 1);
+    CHECK_INT(message->flags, MESSAGE_SMTPUTF8 | MESSAGE_TIMED | 1 << MESSAGE_LOG_SHIFT);
+    message_free(message);
 }
 
 TEST(texts_of_every_length_are_kept)

@@ -48,6 +48,31 @@ TEST(an_idle_connection_gets_mail_though_no_further_one_may_open)
     end_world();
 }
 
+TEST(messages_of_a_held_log_wait_and_those_of_another_go)
+{
+    begin_world("<virtual-mta a>\n smtp-source-host 127.0.0.2 a.example\n</virtual-mta>\n"
+                "<domain one.example>\n max-smtp-out 1\n</domain>\n");
+    world.held_log = 1;
+    struct message *held = arrive("a", "held@one.example");
+    struct message *free_one = arrive("a", "free@one.example");
+    message_set_log_index(held, 1);
+    run();
+    establish(0);
+    CHECK(world.attempts.made[0]->next != NULL);
+    CHECK(world.attempts.made[0]->next->rcpts[0] == &free_one->rcpts[0]);
+    CHECK_INT(held->rcpts[0].state, RCPT_DEFERRED);
+    CHECK_INT(held->rcpts[0].attempts, 0);
+    answer(0, 250, "2.0.0");
+    pass(9000);
+    CHECK(world.attempts.made[0]->next == NULL);
+    world.held_log = 0;
+    pass(2000);
+    CHECK(world.attempts.made[0]->next != NULL);
+    CHECK(world.attempts.made[0]->next->rcpts[0] == &held->rcpts[0]);
+    answer(0, 250, "2.0.0");
+    end_world();
+}
+
 TEST(a_wake_goes_on_when_the_woken_site_then_waits_for_something_else)
 {
     /* b may have one connection to one domain and two in all. */
