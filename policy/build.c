@@ -3,6 +3,7 @@
 
 #include "base/idna.h"
 #include "policy/load.h"
+#include "policy/reply_rules.h"
 
 static const size_t row_sizes[SCOPE_COUNT] = {
     [SCOPE_LISTENER] = sizeof(struct config_listener),
@@ -192,6 +193,25 @@ static bool build_rules(struct config *config, struct block *block)
     return true;
 }
 
+/* The rules of a <smtp-pattern-list> in one array, as they are matched. */
+static bool build_reply_rules(struct config *config, struct block *block)
+{
+    struct reply_rules *list = config_take(config, sizeof(*list));
+    struct reply_rule *rules = config_take(config, block->rule_count * sizeof(*rules) + 1);
+    if (list == NULL || rules == NULL) {
+        return false;
+    }
+    uint32_t count = 0;
+    for (const struct rule *rule = block->first_rule; rule != NULL; rule = rule->next) {
+        rules[count] = *rule->reply;
+        rules[count].rule_index = count;
+        count++;
+    }
+    *list = (struct reply_rules){.name = block->argument, .rules = rules, .count = count};
+    block->object = list;
+    return true;
+}
+
 /* Blocks of a list that has no name follow one another as one list. */
 static bool join_rules(struct config *config, enum directive_scope scope)
 {
@@ -263,7 +283,8 @@ static void build_block(struct loader *loader, struct block *block)
         build_user(config, block);
     }
     build_name(loader, block);
-    if (!build_rules(config, block)) {
+    bool is_replies = block->scope == SCOPE_SMTP_PATTERN_LIST;
+    if (!build_rules(config, block) || (is_replies && !build_reply_rules(config, block))) {
         loader_no_memory(loader);
     }
 }

@@ -84,6 +84,9 @@ static void check_references(struct loader *loader, const struct block *block)
             for (size_t i = 0; i < names->count; i++) {
                 check_reference(loader, s, names->items[i]);
             }
+        } else if (s->directive->type == VALUE_REPLY_LIST) {
+            const struct reply_list *list = s->data;
+            check_reference(loader, s, list->name);
         } else if (s->directive->type == VALUE_NAME) {
             const struct bytes *name = s->data;
             check_reference(loader, s, *name);
@@ -97,7 +100,7 @@ static void check_rule(struct loader *loader, const struct rule *rule)
     struct place place = {.file = rule->origin.file, .line = rule->origin.line};
     for (size_t i = 0; i < rule->action_count; i++) {
         struct bytes name = rule->actions[i].name, value = rule->actions[i].value;
-        if (rule->keyword == RULE_REPLY || rule->keyword == RULE_CATEGORY) {
+        if (rule->keyword == RULE_CATEGORY) {
             return;
         }
         if (bytes_equal_nocase(name, BYTES("virtual-mta")) &&

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "policy/config_private.h"
+#include "policy/reply_rules.h"
 
 static struct config_cache *create_cache(void)
 {
@@ -117,6 +118,11 @@ const struct config_pool *config_pool(const struct config *config, struct bytes 
 const struct config_user *config_user(const struct config *config, struct bytes name)
 {
     return find_object(config, SCOPE_USER, name);
+}
+
+const struct reply_rules *config_reply_rules(const struct config *config, struct bytes name)
+{
+    return name.len == 0 ? NULL : find_object(config, SCOPE_SMTP_PATTERN_LIST, name);
 }
 
 const struct rule_list *config_rules(const struct config *config, enum directive_scope scope,

@@ -4,6 +4,7 @@
 
 #include "base/idna.h"
 #include "policy/config_private.h"
+#include "policy/reply_rules.h"
 
 /* IPv4 or IPv6 in brackets: RFC 5321 4.1.3. */
 static bool is_literal(struct bytes domain, struct address *out)
@@ -59,7 +60,31 @@ static void add_scope(struct matches *matches, const struct config *config, uint
     add_named(matches, config, scope_id, DOMAIN_EXACT, domain);
 }
 
-/* Directives whose default is another directive's value. */
+/* A share of so little that it is not one each window: one each longer window. */
+static struct rate_value share_of(const struct rate_value *rate, uint32_t percent)
+{
+    if (rate->count == UNLIMITED) {
+        return *rate;
+    }
+    if (rate->count * percent >= 100) {
+        return (struct rate_value){rate->count / 100 * percent + rate->count % 100 * percent / 100,
+                                   rate->window_ms};
+    }
+    return (struct rate_value){1, rate->window_ms * 100 / (rate->count * percent)};
+}
+
+static void finish_backoff(struct domain_settings *settings, struct domain_origins *origins)
+{
+    struct rate_share *share = &settings->backoff_max_msg_rate;
+    if (origins->backoff_max_msg_rate.file == NULL) {
+        share->rate = settings->max_msg_rate;
+        origins->backoff_max_msg_rate = origins->max_msg_rate;
+    } else if (share->percent > 0) {
+        share->rate = share_of(&settings->max_msg_rate, share->percent);
+    }
+}
+
+/* Directives whose default is another directive's value, and values that stand for others. */
 static void finish_domain(const struct config *config, void *settings_of, void *origins_of)
 {
     struct domain_settings *settings = settings_of;
@@ -70,10 +95,12 @@ static void finish_domain(const struct config *config, void *settings_of, void *
         origins->field = origins->model;                                                           \
     }
     FOLLOW(retry_recipients_after, retry_after)
-    FOLLOW(backoff_max_msg_rate, max_msg_rate)
     FOLLOW(backoff_max_connect_rate, max_connect_rate)
     FOLLOW(backoff_max_data_volume_rate, max_data_volume_rate)
 #undef FOLLOW
+    finish_backoff(settings, origins);
+    settings->smtp_pattern_list.rules =
+        config_reply_rules(config, settings->smtp_pattern_list.name);
     if (origins->auto_mx_rollup.file == NULL) {
         settings->auto_mx_rollup = config->global_settings.auto_mx_rollup;
         origins->auto_mx_rollup = config->global_origins.auto_mx_rollup;

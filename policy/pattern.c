@@ -1,9 +1,15 @@
 /* PCRE2 with limits.
  *
  * Expressions come from the operator, subjects from anybody: replies of remote hosts, headers. So
- * what a subject can cost is bounded three times: by its length, by the steps of one match and by
- * the size of the machine code's stack. UTF-8 in subjects is believed where it is well formed and
- * skipped where it is not (PCRE2_MATCH_INVALID_UTF), so no subject is refused. */
+ * what a subject can cost is bounded by its length, by steps, and by the size of the machine code's
+ * stack. UTF-8 in subjects is believed where it is well formed and skipped where it is not
+ * (PCRE2_MATCH_INVALID_UTF), so no subject is refused.
+ *
+ * PCRE2 counts steps from each starting place anew, and tells only whether a limit was reached. So
+ * a pattern is first given few steps, which is enough for nearly every reply and costs nothing;
+ * where they are used up it is given more, and all it could take with them (steps times starting
+ * places) is charged to the subject. What patterns take below the first limit is bounded by their
+ * number and the subject's length alone: the worst that was found is in bench/results.md. */
 #include "policy/pattern.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -14,10 +20,16 @@
 
 #define JIT_STACK_MIN_BYTES 32768
 #define JIT_STACK_MAX_BYTES 262144
+#define DEAR_STEP           32 /* what a step that goes over text again costs */
+
+/* From one starting place; the first are not charged. */
+static const uint32_t step_limits[] = {32, 256, 2048};
+#define LEVELS (sizeof step_limits / sizeof step_limits[0])
 
 struct pattern {
     pcre2_code *code;
     struct pattern *next;
+    uint32_t step_cost;
     size_t len;
     char text[];
 };
@@ -26,6 +38,8 @@ struct pattern_matcher {
     pcre2_match_data *data;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
+    struct bytes subject;
+    uint64_t steps_left;
 };
 
 static pcre2_code *compile(struct bytes text, struct error *error)
@@ -44,6 +58,29 @@ static pcre2_code *compile(struct bytes text, struct error *error)
                   (const char *)reason);
     }
     return compiled;
+}
+
+/* "{0,200}": up to so many of something; 0 where no such count stands at the brace. */
+static uint64_t count_at(struct bytes text, size_t brace)
+{
+    uint64_t count = 0;
+    ptrdiff_t end = bytes_find(text, '}', brace), comma = bytes_find(text, ',', brace);
+    size_t from = comma > 0 && comma < end ? (size_t)comma + 1 : brace + 1;
+    bool is_count = end > 0 && bytes_to_u64(bytes_slice(text, from, (size_t)end), 65535, &count);
+    return is_count ? count : 0;
+}
+
+/* Back references compare text, long counts go over it, and neither counts that as steps. */
+static uint32_t cost_of_step(const pcre2_code *code, struct bytes text)
+{
+    uint32_t references = 0;
+    pcre2_pattern_info(code, PCRE2_INFO_BACKREFMAX, &references);
+    bool dear = references > 0;
+    for (ptrdiff_t brace = bytes_find(text, '{', 0); brace >= 0;
+         brace = bytes_find(text, '{', (size_t)brace + 1)) {
+        dear = dear || count_at(text, (size_t)brace) >= DEAR_STEP;
+    }
+    return dear ? DEAR_STEP : 1;
 }
 
 const struct pattern *pattern_compile(struct pattern_set *set, struct bytes text,
@@ -68,7 +105,8 @@ const struct pattern *pattern_compile(struct pattern_set *set, struct bytes text
         /* May fail where memory must not be executable; then it is interpreted. */
         pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
     }
-    *pattern = (struct pattern){.code = code, .next = set->first, .len = text.len};
+    *pattern = (struct pattern){
+        .code = code, .next = set->first, .step_cost = cost_of_step(code, text), .len = text.len};
     if (text.len > 0) {
         memcpy(pattern->text, text.data, text.len);
     }
@@ -106,8 +144,8 @@ struct pattern_matcher *pattern_matcher_create(void)
         pattern_matcher_destroy(matcher);
         return NULL;
     }
-    pcre2_set_match_limit(matcher->context, PATTERN_MATCH_LIMIT);
     pcre2_set_depth_limit(matcher->context, PATTERN_DEPTH_LIMIT);
+    pcre2_set_heap_limit(matcher->context, PATTERN_HEAP_LIMIT);
     if (matcher->stack != NULL) {
         pcre2_jit_stack_assign(matcher->context, NULL, matcher->stack);
     }
@@ -125,15 +163,48 @@ void pattern_matcher_destroy(struct pattern_matcher *matcher)
     free(matcher);
 }
 
-enum pattern_result pattern_match(struct pattern_matcher *matcher, const struct pattern *pattern,
-                                  struct bytes subject)
+void pattern_subject(struct pattern_matcher *matcher, struct bytes subject)
 {
-    assert(matcher != NULL);
-    size_t len = subject.len < PATTERN_SUBJECT_MAX ? subject.len : PATTERN_SUBJECT_MAX;
-    int result = pcre2_match(pattern->code, (PCRE2_SPTR)(len == 0 ? "" : subject.data), len, 0, 0,
-                             matcher->data, matcher->context);
-    if (result >= 0) {
-        return PATTERN_MATCH;
+    matcher->subject = bytes_slice(
+        subject, 0, subject.len < PATTERN_SUBJECT_MAX ? subject.len : PATTERN_SUBJECT_MAX);
+    matcher->steps_left = PATTERN_STEPS_MAX;
+}
+
+/* False: what the pattern could take with so many steps is more than is left. */
+static bool charge(struct pattern_matcher *matcher, const struct pattern *pattern, uint32_t steps)
+{
+    uint64_t cost = (uint64_t)steps * pattern->step_cost * (matcher->subject.len + 1);
+    if (cost > matcher->steps_left) {
+        return false;
     }
-    return result == PCRE2_ERROR_NOMATCH ? PATTERN_NO : PATTERN_LIMIT;
+    matcher->steps_left -= cost;
+    return true;
+}
+
+enum pattern_result pattern_match(struct pattern_matcher *matcher, const struct pattern *pattern)
+{
+    struct bytes subject = matcher->subject;
+    for (size_t level = 0; level < LEVELS; level++) {
+        if (level > 0 && !charge(matcher, pattern, step_limits[level])) {
+            break;
+        }
+        pcre2_set_match_limit(matcher->context, step_limits[level]);
+        int result = pcre2_match(pattern->code, (PCRE2_SPTR)(subject.len == 0 ? "" : subject.data),
+                                 subject.len, 0, 0, matcher->data, matcher->context);
+        if (result >= 0) {
+            return PATTERN_MATCH;
+        }
+        if (result == PCRE2_ERROR_NOMATCH) {
+            return PATTERN_NO;
+        }
+        if (result != PCRE2_ERROR_MATCHLIMIT) {
+            break; /* too deep, or too much memory: more steps lead no further */
+        }
+    }
+    return PATTERN_LIMIT;
+}
+
+size_t pattern_match_start(const struct pattern_matcher *matcher)
+{
+    return pcre2_get_ovector_pointer(matcher->data)[0];
 }

@@ -4,28 +4,20 @@
 #include <assert.h>
 
 #include "policy/load.h"
+#include "policy/reply_rules.h"
 
-/* The actions of each list: `takes` says what may stand behind "=". */
-enum action_value { TAKES_NOTHING, TAKES_NAME, TAKES_MODE, TAKES_TIME, TAKES_PRIORITY };
+/* The actions of <pattern-list>; those of replies are reply_rules.c's. */
+enum action_value { TAKES_NAME, TAKES_PRIORITY };
 
 struct action_row {
-    enum directive_scope scope;
     const char *name;
     enum action_value takes;
 };
 
 static const struct action_row action_rows[] = {
-    {SCOPE_PATTERN_LIST, "virtual-mta", TAKES_NAME},
-    {SCOPE_PATTERN_LIST, "recipient-priority", TAKES_PRIORITY},
-    {SCOPE_PATTERN_LIST, "call-to", TAKES_NAME},
-    {SCOPE_SMTP_PATTERN_LIST, "mode", TAKES_MODE},
-    {SCOPE_SMTP_PATTERN_LIST, "backoff-to-normal-after", TAKES_TIME},
-    {SCOPE_SMTP_PATTERN_LIST, "skip-mx", TAKES_NOTHING},
-    {SCOPE_SMTP_PATTERN_LIST, "bounce-queue", TAKES_NOTHING},
-    {SCOPE_SMTP_PATTERN_LIST, "bounce-rcpt", TAKES_NOTHING},
-    {SCOPE_SMTP_PATTERN_LIST, "disable-source-ip", TAKES_NOTHING},
-    {SCOPE_SMTP_PATTERN_LIST, "reenable-after", TAKES_TIME},
-    {SCOPE_SMTP_PATTERN_LIST, "defer-queue", TAKES_NOTHING},
+    {"virtual-mta", TAKES_NAME},
+    {"recipient-priority", TAKES_PRIORITY},
+    {"call-to", TAKES_NAME},
 };
 
 static const struct {
@@ -53,11 +45,10 @@ static void refuse(struct loader *loader, struct bytes text, const char *problem
                  text.data, problem);
 }
 
-static const struct action_row *find_action(enum directive_scope scope, struct bytes name)
+static const struct action_row *find_action(struct bytes name)
 {
     for (size_t i = 0; i < COUNT(action_rows); i++) {
-        if (action_rows[i].scope == scope &&
-            bytes_equal_nocase(bytes_from_string(action_rows[i].name), name)) {
+        if (bytes_equal_nocase(bytes_from_string(action_rows[i].name), name)) {
             return &action_rows[i];
         }
     }
@@ -68,19 +59,8 @@ static const char *value_problem(const struct action_row *row, struct bytes valu
 {
     uint64_t number;
     switch (row->takes) {
-    case TAKES_NOTHING:
-        return value.len == 0 ? NULL : "this action takes no value";
     case TAKES_NAME:
         return value_is_name(value) ? NULL : "write a name behind it";
-    case TAKES_MODE:
-        return bytes_equal_nocase(value, BYTES("backoff")) ||
-                       bytes_equal_nocase(value, BYTES("normal"))
-                   ? NULL
-                   : "write mode=backoff or mode=normal";
-    case TAKES_TIME:
-        return value_parse_interval(value, &number) || bytes_equal_nocase(value, BYTES("never"))
-                   ? NULL
-                   : "write a time such as 30m or 4h behind it";
     case TAKES_PRIORITY:
         return bytes_to_u64(value, 100, &number) ? NULL : "write a number from 0 to 100 behind it";
     }
@@ -93,58 +73,45 @@ struct actions {
     size_t count;
 };
 
-static void add_action(struct loader *loader, enum directive_scope scope, struct bytes text,
-                       struct actions *actions)
+/* `name=value`; `call-to:LIST` is the one with a colon. */
+static void split_action(struct bytes text, struct bytes *name, struct bytes *value)
 {
-    /* `call-to:LIST` is the one with a colon. */
     ptrdiff_t sign = bytes_find(text, '=', 0);
     if (sign < 0 && bytes_starts_with_nocase(text, BYTES("call-to:"))) {
         sign = sizeof("call-to:") - 2;
     }
     size_t name_len = sign < 0 ? text.len : (size_t)sign;
-    struct bytes name = bytes_slice(text, 0, name_len);
-    struct bytes value = bytes_slice(text, name_len + 1, text.len);
-    const struct action_row *row = find_action(scope, name);
-    const char *problem = row == NULL ? "unknown action" : value_problem(row, value);
-    if (problem == NULL && actions->count == RULE_ACTIONS_MAX) {
-        problem = "too many actions in one rule";
-    }
-    if (problem != NULL) {
-        refuse(loader, text, problem);
-        return;
-    }
-    actions->items[actions->count++] = (struct rule_action){.name = name, .value = value};
+    *name = bytes_slice(text, 0, name_len);
+    *value = bytes_slice(text, name_len + 1, text.len);
 }
 
-static bool has_action(const struct actions *actions, const char *name, const char *value)
+/* Commas separate; nothing between two is no action. */
+static bool next_action(struct bytes text, size_t *cursor, struct bytes *out)
 {
-    for (size_t i = 0; i < actions->count; i++) {
-        if (bytes_equal_nocase(actions->items[i].name, bytes_from_string(name)) &&
-            (value == NULL ||
-             bytes_equal_nocase(actions->items[i].value, bytes_from_string(value)))) {
+    while (*cursor < text.len) {
+        ptrdiff_t comma = bytes_find(text, ',', *cursor);
+        size_t end = comma < 0 ? text.len : (size_t)comma;
+        *out = bytes_slice(text, *cursor, end);
+        *cursor = end + 1;
+        if (out->len > 0) {
             return true;
         }
     }
     return false;
 }
 
-/* Pairs that contradict each other. */
-static void check_reply_actions(struct loader *loader, const struct actions *actions)
+/* NULL, or what is wrong with it. */
+static const char *add_action(struct actions *actions, struct bytes name, struct bytes value)
 {
-    const char *problem = NULL;
-    if (has_action(actions, "mode", "backoff") && has_action(actions, "mode", "normal")) {
-        problem = "mode=backoff and mode=normal exclude each other";
-    } else if (has_action(actions, "skip-mx", NULL) && has_action(actions, "bounce-queue", NULL)) {
-        problem = "skip-mx and bounce-queue exclude each other";
-    } else if (has_action(actions, "reenable-after", NULL) &&
-               !has_action(actions, "disable-source-ip", NULL)) {
-        problem = "reenable-after needs disable-source-ip";
-    } else if (actions->count == 0) {
-        problem = "an action is missing, such as mode=backoff";
+    const struct action_row *row = find_action(name);
+    if (row == NULL) {
+        return "unknown action";
     }
-    if (problem != NULL) {
-        refuse(loader, loader->line.whole, problem);
+    if (actions->count == RULE_ACTIONS_MAX) {
+        return "too many actions in one rule";
     }
+    actions->items[actions->count++] = (struct rule_action){.name = name, .value = value};
+    return value_problem(row, value);
 }
 
 static bool copy_text(struct loader *loader, struct bytes *text)
@@ -155,6 +122,12 @@ static bool copy_text(struct loader *loader, struct bytes *text)
     }
     *text = arena_copy(loader->config->arena, *text);
     return text->data != NULL;
+}
+
+static struct setting_origin origin_of_line(const struct loader *loader)
+{
+    struct place place = loader_place(loader, NULL);
+    return (struct setting_origin){.file = place.file, .line = place.line};
 }
 
 static struct rule *keep_rule(struct loader *loader, struct rule rule,
@@ -172,10 +145,9 @@ static struct rule *keep_rule(struct loader *loader, struct rule rule,
         loader_no_memory(loader);
         return NULL;
     }
-    struct place place = loader_place(loader, NULL);
     rule.actions = copies;
     rule.action_count = actions->count;
-    rule.origin = (struct setting_origin){.file = place.file, .line = place.line};
+    rule.origin = origin_of_line(loader);
     *kept = rule;
     *block->last_rule = kept;
     block->last_rule = &kept->next;
@@ -244,20 +216,22 @@ static bool open_nested(struct loader *loader, struct bytes rest, struct rule ru
     return true;
 }
 
-/* What the list wants behind regex and subject. */
-static void take_actions(struct loader *loader, struct words *words, enum directive_scope scope,
-                         struct actions *actions)
+/* What stands behind regex and subject, one action after the other; `reply` is NULL in a
+ * <pattern-list>. */
+static void take_actions(struct loader *loader, struct words *words, struct actions *actions,
+                         struct reply_rule *reply)
 {
     struct word word;
     while (words_next(words, &word) == WORDS_WORD) {
-        size_t start = 0;
-        for (size_t i = 0; i <= word.text.len; i++) {
-            if (i == word.text.len || word.text.data[i] == ',') {
-                struct bytes item = bytes_slice(word.text, start, i);
-                if (item.len > 0) {
-                    add_action(loader, scope, item, actions);
-                }
-                start = i + 1;
+        size_t cursor = 0;
+        struct bytes item;
+        while (next_action(word.text, &cursor, &item)) {
+            struct bytes name, value;
+            split_action(item, &name, &value);
+            const char *problem = reply != NULL ? reply_rule_add(reply, name, value)
+                                                : add_action(actions, name, value);
+            if (problem != NULL) {
+                refuse(loader, item, problem);
             }
         }
     }
@@ -306,6 +280,31 @@ static void load_category(struct loader *loader)
     keep_rule(loader, rule, &actions);
 }
 
+static void load_reply(struct loader *loader, struct words *words, struct rule rule)
+{
+    struct reply_rule reply = {.pattern = rule.pattern, .origin = origin_of_line(loader)};
+    struct actions none = {.count = 0};
+    struct place place = loader_place(loader, NULL);
+    size_t errors = loader->report->errors;
+    bool harmless;
+    reply.text = words_rest(words);
+    take_actions(loader, words, &none, &reply);
+    const char *problem = reply_rule_finish(&reply, &harmless);
+    if (problem != NULL && harmless) {
+        report_warning(loader->report, &place, "%s", problem);
+    } else if (problem != NULL && loader->report->errors == errors) {
+        report_error(loader->report, &place, "%s", problem);
+    }
+    struct reply_rule *kept = config_take(loader->config, sizeof(*kept));
+    if (kept == NULL || !copy_text(loader, &reply.text)) {
+        loader_no_memory(loader);
+        return;
+    }
+    *kept = reply;
+    rule.reply = kept;
+    keep_rule(loader, rule, &none);
+}
+
 static void load_keyword(struct loader *loader, size_t row)
 {
     enum directive_scope scope = keyword_rows[row].scope;
@@ -320,10 +319,11 @@ static void load_keyword(struct loader *loader, size_t row)
         return;
     }
     if (scope == SCOPE_SMTP_PATTERN_LIST) {
-        take_actions(loader, &words, scope, &actions);
-        check_reply_actions(loader, &actions);
-    } else if (scope == SCOPE_PATTERN_LIST) {
-        take_actions(loader, &words, scope, &actions);
+        load_reply(loader, &words, rule);
+        return;
+    }
+    if (scope == SCOPE_PATTERN_LIST) {
+        take_actions(loader, &words, &actions, NULL);
         if (actions.count == 0) {
             refuse(loader, loader->line.whole, "a result is missing, such as virtual-mta=NAME");
         }

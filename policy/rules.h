@@ -1,4 +1,4 @@
-/* Lists of rules, first match first: pattern lists, bounce categories, roll-ups, rewrites.
+/* Lists of rules, first match first: pattern lists, replies, bounce categories, roll-ups, rewrites.
  *
  * Holds what the lists say, checked and compiled; does not match. Immutable, owned by the
  * configuration. */
@@ -15,8 +15,8 @@ enum rule_keyword {
     RULE_HEADER,    /* subject: the header's name */
     RULE_MAIL_FROM, /* in <rewrite-list> subject and result are addresses */
     RULE_RCPT_TO,
-    RULE_ALWAYS, /* `*` */
-    RULE_REPLY,
+    RULE_ALWAYS,      /* `*` */
+    RULE_REPLY,       /* its actions are in policy/reply_rules.h */
     RULE_CATEGORY,    /* a line of <bounce-category-patterns>: one action, the category */
     RULE_MX,          /* subject: host or *.domain; actions: NAME.rollup and rollup-by-ip */
     RULE_FROM_DOMAIN, /* subject: a domain; one action: the new one */
@@ -27,6 +27,8 @@ struct rule_action {
     struct bytes name, value; /* value is empty where there is none */
 };
 
+struct reply_rule; /* policy/reply_rules.h */
+
 struct rule {
     enum rule_keyword keyword;
     struct bytes subject;
@@ -34,6 +36,7 @@ struct rule {
     const struct rule_action *actions;
     size_t action_count;
     const struct rule_list *nested; /* instead of actions; NULL: none */
+    const struct reply_rule *reply; /* of RULE_REPLY */
     struct setting_origin origin;
     /* private: */
     struct rule *next;

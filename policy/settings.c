@@ -40,6 +40,9 @@ static bool put_default(struct config *config, const struct directive *directive
     if (source.text.len == 0 && is_text(directive->type)) {
         value.STRING = BYTES("");
     }
+    if (source.text.len == 0 && directive->type == VALUE_REPLY_LIST) {
+        value.REPLY_LIST.name = BYTES("");
+    }
     if (source.text.len == 0 && directive->type == VALUE_CERTIFICATE) {
         value.CERTIFICATE = (struct certificate){.path = BYTES(""), .password = BYTES("")};
     }

@@ -30,6 +30,7 @@ static int (*const parsers[VALUE_TYPE_COUNT])(struct reader *reader, union value
     [VALUE_RATE] = parse_rate,
     [VALUE_RATES] = parse_rates,
     [VALUE_DATA_RATE] = parse_data_rate,
+    [VALUE_RATE_SHARE] = parse_rate_share,
     [VALUE_STRING] = parse_string,
     [VALUE_TEXT] = parse_text,
     [VALUE_CERTIFICATE] = parse_certificate,
@@ -39,6 +40,7 @@ static int (*const parsers[VALUE_TYPE_COUNT])(struct reader *reader, union value
     [VALUE_PATH] = parse_path,
     [VALUE_HOST] = parse_host,
     [VALUE_NAME] = parse_name,
+    [VALUE_REPLY_LIST] = parse_reply_list,
     [VALUE_NAMES] = parse_names,
     [VALUE_MAILBOX] = parse_mailbox,
     [VALUE_WORD] = parse_word,
@@ -113,7 +115,8 @@ void value_describe(enum value_type type, const char *accepts, struct buffer *ou
                       type == VALUE_NUMBER_OR ? types[VALUE_NUMBER].accepts : types[type].accepts);
     if (type == VALUE_ARGS) {
         buffer_printf(out, " (%c to %c)", accepts[0], accepts[3]);
-    } else if (type != VALUE_NAME && type != VALUE_NAMES && type != VALUE_MEMBER) {
+    } else if (type != VALUE_NAME && type != VALUE_NAMES && type != VALUE_MEMBER &&
+               type != VALUE_REPLY_LIST) {
         describe_range(accepts, out);
     }
 }

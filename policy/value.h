@@ -16,6 +16,7 @@
 
 struct pattern; /* policy/pattern.h */
 struct pattern_set;
+struct reply_rules; /* policy/reply_rules.h */
 
 #define UNLIMITED             UINT64_MAX                    /* of counts, sizes and rates */
 #define NEVER                 UINT64_MAX                    /* of intervals */
@@ -34,6 +35,18 @@ struct interval_list {
 struct rate_value {
     uint64_t count; /* messages, connections; bytes in a data rate */
     uint64_t window_ms;
+};
+
+/* A rate, or a share of another one: `rate` is then set once that is known. */
+struct rate_share {
+    struct rate_value rate;
+    uint32_t percent; /* 1 to 100; 0: a rate was given */
+};
+
+/* A list of reply rules by name. */
+struct reply_list {
+    struct bytes name;               /* empty: none */
+    const struct reply_rules *rules; /* set in resolved settings; NULL: none */
 };
 
 /* One `smtp-source-host`. */
@@ -234,6 +247,14 @@ struct certificate_array {
     const struct certificate *items;
     size_t count;
 };
+struct rate_share_array {
+    const struct rate_share *items;
+    size_t count;
+};
+struct reply_list_array {
+    const struct reply_list *items;
+    size_t count;
+};
 struct strings_array {
     const struct string_array *items;
     size_t count;
@@ -258,6 +279,8 @@ struct strings_array {
     T(BYTES, uint64_t, number, "a size such as 500b, 64k, 250m, 2g or 1t")                         \
     T(RATE, struct rate_value, rate,                                                               \
       "a rate such as 100/h, 250/15m, 5/s or 1000/d (units d h m s), or 'unlimited'")              \
+    T(RATE_SHARE, struct rate_share, rate_share,                                                   \
+      "a rate such as 100/h, a share of the normal rate such as 50%, or 'unlimited'")              \
     T(RATES, struct rate_array, rate, "rates separated by commas, such as 1/day,2/day,5/day")      \
     T(DATA_RATE, struct rate_value, rate,                                                          \
       "bytes over time such as 10m/2h or 1048576/1h, or 'unlimited'")                              \
@@ -271,6 +294,7 @@ struct strings_array {
     T(PATH, struct bytes, string, "the path of a file or directory")                               \
     T(HOST, struct bytes, string, "a host name such as mail.example.com")                          \
     T(NAME, struct bytes, string, "a name (letters, digits and . - _ @ { })")                      \
+    T(REPLY_LIST, struct reply_list, reply_list, "a name (letters, digits and . - _ @ { })")       \
     T(NAMES, struct string_array, strings, "names separated by commas")                            \
     T(MAILBOX, struct bytes, string, "a mail address such as postmaster@example.com")              \
     T(WORD, uint32_t, number, "one word of a list")                                                \
@@ -352,6 +376,7 @@ size_t value_size(enum value_type type);
 bool value_parse_interval(struct bytes text, uint64_t *out_ms);
 bool value_parse_size(struct bytes text, uint64_t *out_bytes);
 bool value_parse_rate(struct bytes text, struct rate_value *out);
+bool value_parse_rate_share(struct bytes text, struct rate_share *out);
 bool value_parse_bool(struct bytes text, bool *out);
 
 /* As behind `<domain `, macros expanded. True: *out is set; its name points into the text. */

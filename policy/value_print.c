@@ -307,6 +307,12 @@ static bool print_intervals(const struct interval_list *list, struct buffer *out
     return !out->overflowed;
 }
 
+static bool print_rate_share(const struct rate_share *share, struct buffer *out)
+{
+    return share->percent > 0 ? buffer_printf(out, "%u%%", (unsigned)share->percent)
+                              : print_rate(&share->rate, false, out);
+}
+
 static bool print_rates(const struct rate_array *rates, struct buffer *out)
 {
     for (size_t i = 0; i < rates->count; i++) {
@@ -381,10 +387,12 @@ WRITER(write_no_mx, print_no_mx(value->NO_MX, out))
 WRITER(write_intervals, print_intervals(&value->INTERVALS, out))
 WRITER(write_size, print_size(value->SIZE, out))
 WRITER(write_rate, print_rate(&value->RATE, false, out))
+WRITER(write_rate_share, print_rate_share(&value->RATE_SHARE, out))
 WRITER(write_data_rate, print_rate(&value->DATA_RATE, true, out))
 WRITER(write_rates, print_rates(&value->RATES, out))
 WRITER(write_text, print_quoted(value->TEXT, out))
 WRITER(write_string, print_text(value->STRING, out))
+WRITER(write_reply_list, print_text(value->REPLY_LIST.name, out))
 WRITER(write_strings, print_strings(&value->STRINGS, out))
 WRITER(write_args, print_args(&value->ARGS, out))
 WRITER(write_word, print_word(value->WORD, accepts, out))
@@ -418,6 +426,7 @@ static bool (*const writers[VALUE_TYPE_COUNT])(const union value *value, const c
     [VALUE_SIZE] = write_size,
     [VALUE_BYTES] = write_size,
     [VALUE_RATE] = write_rate,
+    [VALUE_RATE_SHARE] = write_rate_share,
     [VALUE_DATA_RATE] = write_data_rate,
     [VALUE_RATES] = write_rates,
     [VALUE_STRING] = write_string,
@@ -428,6 +437,7 @@ static bool (*const writers[VALUE_TYPE_COUNT])(const union value *value, const c
     [VALUE_PATH] = write_string,
     [VALUE_HOST] = write_string,
     [VALUE_NAME] = write_string,
+    [VALUE_REPLY_LIST] = write_reply_list,
     [VALUE_NAMES] = write_strings,
     [VALUE_MAILBOX] = write_string,
     [VALUE_WORD] = write_word,

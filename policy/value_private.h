@@ -35,6 +35,7 @@ int parse_size(struct reader *reader, union value *out);
 int parse_bytes(struct reader *reader, union value *out);
 int parse_rate(struct reader *reader, union value *out);
 int parse_data_rate(struct reader *reader, union value *out);
+int parse_rate_share(struct reader *reader, union value *out);
 int parse_word(struct reader *reader, union value *out);
 
 bool rate_from_text(struct bytes text, bool is_data, bool zero_allowed, struct rate_value *out);
@@ -48,6 +49,7 @@ int parse_args(struct reader *reader, union value *out);
 int parse_path(struct reader *reader, union value *out);
 int parse_host(struct reader *reader, union value *out);
 int parse_name(struct reader *reader, union value *out);
+int parse_reply_list(struct reader *reader, union value *out);
 int parse_names(struct reader *reader, union value *out);
 int parse_mailbox(struct reader *reader, union value *out);
 int parse_domain(struct reader *reader, union value *out);

@@ -194,6 +194,25 @@ bool value_parse_rate(struct bytes text, struct rate_value *out)
     return rate_from_text(text, false, false, out);
 }
 
+/* "50%": none and more than all are no shares. */
+bool value_parse_rate_share(struct bytes text, struct rate_share *out)
+{
+    uint64_t percent;
+    struct rate_share share = {.percent = 0};
+    bool is_share = text.len > 1 && text.data[text.len - 1] == '%';
+    if (!is_share && !value_parse_rate(text, &share.rate)) {
+        return false;
+    }
+    if (is_share) {
+        if (!bytes_to_u64(bytes_slice(text, 0, text.len - 1), 100, &percent) || percent == 0) {
+            return false;
+        }
+        share = (struct rate_share){.rate.count = UNLIMITED, .percent = (uint32_t)percent};
+    }
+    *out = share;
+    return true;
+}
+
 /* `accepts` is words separated by blanks; one with ".." is a range, the others stand for
  * themselves. */
 static bool accepts_word(const char *accepts, struct bytes text)
@@ -370,6 +389,18 @@ int parse_rate(struct reader *reader, union value *out)
 int parse_data_rate(struct reader *reader, union value *out)
 {
     return parse_any_rate(reader, true, &out->DATA_RATE);
+}
+
+int parse_rate_share(struct reader *reader, union value *out)
+{
+    struct word word;
+    if (reader_only_word(reader, &word) < 0) {
+        return -1;
+    }
+    if (!value_parse_rate_share(word.text, &out->RATE_SHARE)) {
+        return reader_refuse(reader, word.offset, word.text);
+    }
+    return 0;
 }
 
 /* `accepts` is "|word|word…"; true and false stand for yes and no where those are words. */

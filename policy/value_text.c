@@ -102,7 +102,7 @@ int parse_host(struct reader *reader, union value *out)
 }
 
 /* "" clears what a more general block says. */
-int parse_name(struct reader *reader, union value *out)
+static int parse_one_name(struct reader *reader, struct bytes *out)
 {
     struct word word;
     if (reader_only_word(reader, &word) < 0) {
@@ -112,7 +112,17 @@ int parse_name(struct reader *reader, union value *out)
     if (!clears && !value_is_name(word.text)) {
         return reader_refuse(reader, word.offset, word.text);
     }
-    return reader_copy(reader, word.text, &out->NAME);
+    return reader_copy(reader, word.text, out);
+}
+
+int parse_name(struct reader *reader, union value *out)
+{
+    return parse_one_name(reader, &out->NAME);
+}
+
+int parse_reply_list(struct reader *reader, union value *out)
+{
+    return parse_one_name(reader, &out->REPLY_LIST.name);
 }
 
 int parse_mailbox(struct reader *reader, union value *out)

@@ -295,10 +295,7 @@ TEST(lists_of_rules_keep_order_actions_and_nesting)
         load_good("<virtual-mta v>\n</virtual-mta>\n<pattern-list p>\n"
                   "header X-Camp /^a b/ virtual-mta=v\n"
                   "rcpt-to /@x\\.com$/ <pattern-list>\nmail-from /@y/ recipient-priority=70\n"
-                  "* virtual-mta={default}\n</pattern-list>\n* virtual-mta=v\n</pattern-list>\n"
-                  "<smtp-pattern-list s>\nreply /recipients – possible/ mode=backoff\n"
-                  "reply /x/ disable-source-ip,reenable-after=1h bounce-rcpt\n"
-                  "</smtp-pattern-list>\n");
+                  "* virtual-mta={default}\n</pattern-list>\n* virtual-mta=v\n</pattern-list>\n");
     const struct rule_list *list = config_rules(config, SCOPE_PATTERN_LIST, text_of("p"));
     CHECK_INT(list->count, 3);
     CHECK_INT(list->rules[0].keyword, RULE_HEADER);
@@ -306,11 +303,6 @@ TEST(lists_of_rules_keep_order_actions_and_nesting)
     CHECK_BYTES(list->rules[0].actions[0].value, "v");
     CHECK_INT(list->rules[1].nested->count, 2);
     CHECK_INT(list->rules[2].keyword, RULE_ALWAYS);
-    list = config_rules(config, SCOPE_SMTP_PATTERN_LIST, text_of("s"));
-    CHECK_INT(list->count, 2);
-    CHECK_INT(list->rules[1].action_count, 3);
-    CHECK_BYTES(list->rules[1].actions[1].name, "reenable-after");
-    CHECK_BYTES(list->rules[1].actions[1].value, "1h");
     unload(config);
 }
 

@@ -200,7 +200,7 @@ TEST(recipients_wait_as_the_queue_does_unless_told_otherwise)
 TEST(backoff_rates_are_the_normal_ones_unless_given)
 {
     struct config *config = load_good("<domain *>\nmax-msg-rate 9/h\n</domain>\n");
-    CHECK_INT(domain_of(config, NULL, "a.com")->backoff_max_msg_rate.count, 9);
+    CHECK_INT(domain_of(config, NULL, "a.com")->backoff_max_msg_rate.rate.count, 9);
     unload(config);
 }
 
