@@ -14,7 +14,8 @@
     X(4, envid)                                                                                    \
     X(5, helo)                                                                                     \
     X(6, source_ip)                                                                                \
-    X(7, user)
+    X(7, user)                                                                                     \
+    X(8, pool)
 
 /* Tag, name in struct envelope, what a message has. */
 #define MESSAGE_NUMBERS(X)                                                                         \

@@ -58,6 +58,7 @@ static void add_message(struct event *event, struct event_texts *texts, const st
     event->envid = message_envid(message);
     event->vmta = message_vmta(message);
     event->user = message_user(message);
+    event->vmta_pool = message_pool(message);
     event->source_type = BYTES("smtp");
     if ((message->flags & MESSAGE_SOURCE_HIDDEN) == 0) {
         event->source_host = message_helo(message);
@@ -355,6 +356,9 @@ void outcome_received(struct spool *spool, uint32_t worker, const struct message
         struct event event = {.type = EVENT_RECEIVED,
                               .logged_wall_ms = (uint64_t)message->accepted_wall_ms};
         add_message(&event, &texts, spool, message);
+        if (event.vmta_pool.len > 0) {
+            event.vmta = event.vmta_pool; /* what the feeder asked for */
+        }
         add_rcpt(&event, &message->rcpts[i]);
         struct buffer out;
         buffer_init(&out, memory, sizeof memory);

@@ -20,12 +20,14 @@ struct config;
 struct io;
 struct sessions;
 struct spools;
+struct vmta_chooser;
 
 /* Everything named here outlives the sessions; pointers are borrowed. */
 struct sessions_options {
     struct io *io;
     uint32_t worker; /* index, as the spool counts them */
     struct spools *spools;
+    struct vmta_chooser *vmtas;    /* full ones are answered 452 4.2.2 */
     struct callers *callers;       /* shared by all workers */
     uint32_t sessions_max;         /* of this worker; what comes beyond gets 421 4.7.0 */
     uint32_t receive_buffer_bytes; /* the most that one io_recv hands over */
@@ -36,12 +38,6 @@ struct sessions_options {
     /* The policy in force now. Asked whenever a session does something, and not kept beyond
      * sessions_reload: a reload reaches a session at its next command. */
     const struct config *(*config)(void *owner);
-    /* Is there a virtual MTA or pool of this name? *canonical: the name to put in the envelope;
-     * valid until the callback's next call. */
-    bool (*vmta_known)(void *owner, struct bytes name, struct bytes *canonical);
-    /* May this virtual MTA take rcpt_count recipients more (max-queued-recipients, spool-share)?
-     * False: 452 4.2.2. A question, not a booking. */
-    bool (*admit)(void *owner, struct bytes vmta, uint32_t rcpt_count);
 };
 
 /* NULL: no memory. */

@@ -9,6 +9,7 @@
 #include "reception.h"
 #include "session.h"
 #include "smtp/server.h"
+#include "vmta_choice.h"
 
 struct slab;
 

@@ -101,12 +101,6 @@ static const char *choose_spool(struct session *session, struct spool **chosen)
     return NULL;
 }
 
-static bool admits(const struct session *session, struct bytes vmta, uint32_t rcpt_count)
-{
-    const struct sessions_options *options = &session->home->options;
-    return options->admit(options->owner, vmta, rcpt_count);
-}
-
 static const struct reception_events reception_events;
 
 static const char *on_mail(void *owner, const struct server_mail *mail)
@@ -122,7 +116,8 @@ static const char *on_mail(void *owner, const struct server_mail *mail)
         return refusal;
     }
     /* Where a header may choose another virtual MTA, only the end of the message tells. */
-    if (!session->source->process_x_virtual_mta && !admits(session, session->default_vmta, 1)) {
+    if (!session->source->process_x_virtual_mta &&
+        !vmta_would_take(home->options.vmtas, session->default_vmta, 1)) {
         return share_full;
     }
     session->reception = reception_open(&home->receptions, spool, home->options.worker, mail,
@@ -268,11 +263,11 @@ static struct taken take_header(const struct reception *reception, enum header_n
                           .malformed = value->malformed || header->counts[name] > 1};
 }
 
-static const char *choose_vmta(const struct session *session, struct bytes *vmta)
+/* What X-Virtual-MTA asks for: *name, empty where it asks for nothing. */
+static const char *named_in_header(const struct session *session, struct bytes *name)
 {
-    const struct sessions_options *options = &session->home->options;
     struct taken header = take_header(session->reception, HEADER_X_VIRTUAL_MTA);
-    *vmta = session->default_vmta;
+    *name = BYTES("");
     if (header.count == 0) {
         return NULL;
     }
@@ -286,14 +281,36 @@ static const char *choose_vmta(const struct session *session, struct bytes *vmta
     if (!header.malformed && header.value.len == 0 && session->source->allow_empty_x_virtual_mta) {
         return NULL;
     }
-    if (header.malformed || header.value.len == 0) {
-        return "550 5.6.0 The X-Virtual-MTA header is malformed";
+    *name = header.value;
+    return header.malformed || name->len == 0 ? "550 5.6.0 The X-Virtual-MTA header is malformed"
+                                              : NULL;
+}
+
+/* In place of a name that nobody has. */
+static struct bytes fallback_vmta(const struct session *session)
+{
+    struct bytes name = config_global(session->config)->invalid_vmta_fallback;
+    return name.len == 0 ? session->default_vmta : name;
+}
+
+static const char *choose_vmta(const struct session *session, struct vmta_choice *choice)
+{
+    struct vmta_chooser *vmtas = session->home->options.vmtas;
+    uint32_t rcpts = session->reception->rcpt_count;
+    struct bytes name;
+    const char *refusal = named_in_header(session, &name);
+    if (refusal != NULL) {
+        return refusal;
     }
-    if (options->vmta_known(options->owner, header.value, vmta)) {
-        return NULL;
+    enum vmta_answer answer =
+        vmta_choose(vmtas, name.len == 0 ? session->default_vmta : name, rcpts, choice);
+    if (answer == VMTA_UNKNOWN) {
+        if (session->source->reject_invalid_virtual_mta) {
+            return "550 5.5.0 Unknown virtual MTA";
+        }
+        answer = vmta_choose(vmtas, fallback_vmta(session), rcpts, choice);
     }
-    *vmta = session->default_vmta;
-    return session->source->reject_invalid_virtual_mta ? "550 5.5.0 Unknown virtual MTA" : NULL;
+    return answer == VMTA_CHOSEN ? NULL : share_full;
 }
 
 static bool is_one_word(struct bytes value)
@@ -334,16 +351,16 @@ static const char *choose_envid(const struct session *session, struct bytes *env
 
 static const char *decide(const struct session *session, struct reception_verdict *verdict)
 {
-    const char *refusal = choose_vmta(session, &verdict->vmta);
-    if (refusal == NULL) {
-        refusal = choose_job(session, &verdict->job);
-    }
+    struct vmta_choice choice = {0};
+    const char *refusal = choose_job(session, &verdict->job);
     if (refusal == NULL) {
         refusal = choose_envid(session, &verdict->envid);
     }
-    if (refusal == NULL && !admits(session, verdict->vmta, session->reception->rcpt_count)) {
-        refusal = share_full;
+    if (refusal == NULL) {
+        refusal = choose_vmta(session, &choice);
     }
+    verdict->vmta = choice.vmta;
+    verdict->pool = choice.pool;
     return refusal;
 }
 

@@ -19,6 +19,7 @@
 #include "session.h"
 #include "spools.h"
 #include "vmta/registry.h"
+#include "vmta_choice.h"
 
 #define RING_ENTRIES       4096
 #define RECV_BUFFER_BYTES  8192
@@ -48,17 +49,7 @@ static const struct config *on_config(void *owner)
     return ((struct worker *)owner)->config;
 }
 
-static bool on_vmta_known(void *owner, struct bytes name, struct bytes *canonical)
-{
-    const struct config_vmta *vmta = config_vmta(((struct worker *)owner)->config, name);
-    if (vmta == NULL) {
-        return false;
-    }
-    *canonical = vmta->name;
-    return true;
-}
-
-static bool on_admit(void *owner, struct bytes vmta, uint32_t rcpt_count)
+static bool on_admits(void *owner, struct bytes vmta, uint32_t rcpt_count)
 {
     struct worker *worker = owner;
     return engine_admits(worker->engine, worker->config, vmta, rcpt_count);
@@ -160,20 +151,26 @@ static int create_sessions(struct worker *worker, struct error *error)
 {
     const struct global_settings *global = config_global(worker->config);
     uint64_t max = global->total_max_smtp_in;
+    worker->vmtas = vmta_chooser_create(&(struct vmta_chooser_options){
+        .config = worker->config,
+        .worker = worker->index,
+        .admits = on_admits,
+        .owner = worker,
+    });
     worker->sessions = sessions_create(&(struct sessions_options){
         .io = worker->io,
         .worker = worker->index,
         .spools = worker->engine->spools,
+        .vmtas = worker->vmtas,
         .callers = worker->engine->callers,
         .sessions_max = max > ENGINE_SESSIONS_MAX ? ENGINE_SESSIONS_MAX : (uint32_t)max,
         .receive_buffer_bytes = RECV_BUFFER_BYTES,
         .host_name = worker->engine->options.host_name,
         .owner = worker,
         .config = on_config,
-        .vmta_known = on_vmta_known,
-        .admit = on_admit,
     });
-    return worker->sessions == NULL ? error_set(error, 71, "out of memory") : 0;
+    return worker->vmtas == NULL || worker->sessions == NULL ? error_set(error, 71, "out of memory")
+                                                             : 0;
 }
 
 int worker_prepare(struct worker *worker, struct error *error)
@@ -280,6 +277,7 @@ void worker_reload(struct worker *worker, const struct config *config)
 {
     worker->config = config;
     note_host_name(worker);
+    vmta_chooser_reload(worker->vmtas, config);
     sessions_reload(worker->sessions);
     listening_reload(&worker->listening, config);
     schedule_reload(worker->scheduler, config);
@@ -288,6 +286,7 @@ void worker_reload(struct worker *worker, const struct config *config)
 void worker_destroy(struct worker *worker)
 {
     sessions_destroy(worker->sessions);
+    vmta_chooser_destroy(worker->vmtas);
     scheduler_destroy(worker->scheduler);
     attempts_destroy(worker->attempts);
     outcomes_destroy(worker->outcomes);

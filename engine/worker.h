@@ -22,6 +22,7 @@ struct resolver;
 struct scheduler;
 struct sessions;
 struct tls_worker;
+struct vmta_chooser;
 
 #define WORKER_LETTERS_MAX 512 /* delivered in one turn */
 
@@ -37,6 +38,7 @@ struct worker {
     struct scheduler *scheduler;
     struct outcomes *outcomes;
     struct attempts *attempts;
+    struct vmta_chooser *vmtas;
     struct sessions *sessions;
     struct listening listening;
     bool draining, sessions_drained, aborted, sessions_stopped;

@@ -117,8 +117,14 @@ static void check_rule(struct loader *loader, const struct rule *rule)
 }
 
 /* One name space for virtual MTAs and pools, since messages choose from both. */
-static void check_pool_name(struct loader *loader, const struct block *block)
+static void check_pool(struct loader *loader, const struct block *block)
 {
+    const struct config_pool *pool = block->object;
+    if (pool->settings.members.count == 0) {
+        report_error(loader->report, &block->place,
+                     "pool '%.*s' has no virtual MTA: name one with virtual-mta",
+                     BYTES_FMT(block->argument));
+    }
     if (names_find(loader->config, SCOPE_VMTA, block->argument) != NULL) {
         report_error(loader->report, &block->place,
                      "'%.*s' is the name of a virtual MTA too: messages choose from both",
@@ -249,7 +255,7 @@ void check_config(struct loader *loader)
             check_rule(loader, rule);
         }
         if (b->scope == SCOPE_POOL) {
-            check_pool_name(loader, b);
+            check_pool(loader, b);
         }
     }
     check_shared_addresses(loader);

@@ -18,6 +18,7 @@
 #include "session.h"
 #include "spools.h"
 #include "test.h"
+#include "vmta_choice.h"
 
 /* ---- the spool ---- */
 
@@ -83,9 +84,9 @@ void spool_upload_commit(struct spool_upload *upload, const struct envelope *env
     upload->state = 2;
     of->committed[of->committed_count++] = upload;
     buffer_clear(out);
-    buffer_printf(out, "<%.*s> vmta=%.*s job=%.*s envid=%.*s helo=%.*s ip=%.*s flags=%u",
-                  BYTES_FMT(envelope->sender), BYTES_FMT(envelope->vmta), BYTES_FMT(envelope->job),
-                  BYTES_FMT(envelope->envid), BYTES_FMT(envelope->helo),
+    buffer_printf(out, "<%.*s> vmta=%.*s pool=%.*s job=%.*s envid=%.*s helo=%.*s ip=%.*s flags=%u",
+                  BYTES_FMT(envelope->sender), BYTES_FMT(envelope->vmta), BYTES_FMT(envelope->pool),
+                  BYTES_FMT(envelope->job), BYTES_FMT(envelope->envid), BYTES_FMT(envelope->helo),
                   BYTES_FMT(envelope->source_ip), envelope->flags);
     for (uint32_t i = 0; i < envelope->rcpt_count; i++) {
         const struct envelope_rcpt *rcpt = &envelope->rcpts[i];
@@ -144,24 +145,20 @@ static void spool_turn(void)
 static struct io *io;
 static struct config *config;
 static struct callers *callers;
+static struct vmta_chooser *vmtas;
 static struct sessions *sessions;
 static struct listener *listener;
 static bool admitted, stopped, drained, closed;
+static const char *full_vmta; /* one that is not admitted, or NULL */
 
 static const struct config *on_config(void *owner)
 {
     return config;
 }
 
-static bool on_vmta_known(void *owner, struct bytes name, struct bytes *canonical)
+static bool on_admits(void *owner, struct bytes vmta, uint32_t rcpt_count)
 {
-    *canonical = BYTES("News");
-    return bytes_equal_nocase(name, *canonical);
-}
-
-static bool on_admit(void *owner, struct bytes vmta, uint32_t rcpt_count)
-{
-    return admitted;
+    return admitted && (full_vmta == NULL || !bytes_equal(vmta, bytes_from_string(full_vmta)));
 }
 
 static void on_stopped(void *owner)
@@ -187,30 +184,42 @@ static void turn(void)
 
 #define SOURCE(lines) "<source 127/8>\nalways-allow-relaying yes\n" lines "</source>\n"
 
+/* Virtual MTAs that every test has. */
+#define VMTAS                                                                                      \
+    "<virtual-mta News>\n</virtual-mta>\n<virtual-mta red>\n</virtual-mta>\n"                      \
+    "<virtual-mta blue>\n</virtual-mta>\n"                                                         \
+    "<virtual-mta-pool both>\nvirtual-mta red\nvirtual-mta blue weight=2\n</virtual-mta-pool>\n"
+
 static void open_world(const char *config_text)
 {
     spool = (struct spool){.accepting = SPOOL_OK, .answer = SPOOL_OK, .room = SIZE_MAX};
     buffer_init(&spool.body, spool.body_memory, sizeof(spool.body_memory));
     buffer_init(&spool.envelope, spool.envelope_memory, sizeof(spool.envelope_memory));
     admitted = true;
+    full_vmta = NULL;
     stopped = drained = closed = false;
     struct error error;
-    config = load_good(config_text);
+    char text[4096];
+    snprintf(text, sizeof text, "%s" VMTAS, config_text);
+    config = load_good(text);
     CHECK(config != NULL);
     io = io_create(
         &(struct io_options){.entries = 256, .recv_buffer_bytes = 4096, .recv_buffer_count = 8},
         &error);
     CHECK(io != NULL);
     callers = callers_create(100);
-    sessions = sessions_create(&(struct sessions_options){.io = io,
-                                                          .worker = 7,
-                                                          .callers = callers,
-                                                          .sessions_max = 20,
-                                                          .receive_buffer_bytes = 4096,
-                                                          .host_name = "mx.example",
-                                                          .config = on_config,
-                                                          .vmta_known = on_vmta_known,
-                                                          .admit = on_admit});
+    vmtas =
+        vmta_chooser_create(&(struct vmta_chooser_options){.config = config, .admits = on_admits});
+    sessions = sessions_create(&(struct sessions_options){
+        .io = io,
+        .worker = 7,
+        .vmtas = vmtas,
+        .callers = callers,
+        .sessions_max = 20,
+        .receive_buffer_bytes = 4096,
+        .host_name = "mx.example",
+        .config = on_config,
+    });
     struct address address = {.family = ADDRESS_IPV4, .ip = {127, 0, 0, 1}};
     listener = listener_open(
         &(struct listener_options){.io = io, .sessions = sessions, .address = address}, &error);
@@ -229,6 +238,7 @@ static void close_world(void)
     CHECK(closed);
     CHECK_INT(callers_count(callers), 0);
     sessions_destroy(sessions);
+    vmta_chooser_destroy(vmtas);
     io_destroy(io);
     callers_destroy(callers);
     unload(config);

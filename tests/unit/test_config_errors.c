@@ -112,6 +112,12 @@ TEST(k2_a_pool_of_an_unknown_virtual_mta)
                      "2:13: error: virtual-mta: there is no <virtual-mta> named 'v'"));
 }
 
+TEST(a_pool_without_a_virtual_mta)
+{
+    CHECK(fails_with("<virtual-mta-pool p>\nmax-smtp-out 3\n</virtual-mta-pool>\n",
+                     "1:1: error: pool 'p' has no virtual MTA"));
+}
+
 TEST(k2_one_address_with_two_names)
 {
     CHECK(warns_with("<virtual-mta v>\nsmtp-source-host 10.0.0.1 a.com\n</virtual-mta>\n"

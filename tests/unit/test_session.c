@@ -7,8 +7,9 @@ TEST(a_message_is_accepted_with_the_id_of_the_spool)
     begin(&client);
     send_message(&client, "s: t\r\n\r\nhi\r\n.\r\n");
     expect(&client, "250 2.0.0 Ok: queued as 0123456789ABCDEFGHIJ\r\n");
-    CHECK_STRING(envelope(), "<a@x> vmta={default} job= envid= helo=c.example ip=127.0.0.1 flags=0"
-                             " <b@y>");
+    CHECK_STRING(envelope(),
+                 "<a@x> vmta={default} pool= job= envid= helo=c.example ip=127.0.0.1 flags=0"
+                 " <b@y>");
     say(&client, "QUIT\r\n");
     expect(&client, "221 ");
     expect_end(&client);
@@ -66,7 +67,7 @@ TEST(many_recipients_with_their_parameters_reach_the_spool_in_order)
     buffer_init(&rcpts, group, sizeof(group));
     buffer_init(&expected, wanted, sizeof(wanted));
     buffer_put_string(&expected,
-                      "<> vmta={default} job= envid= helo=c.example ip=127.0.0.1 flags=0");
+                      "<> vmta={default} pool= job= envid= helo=c.example ip=127.0.0.1 flags=0");
     for (int i = 0; i < 700; i++) {
         buffer_printf(&rcpts, "RCPT TO:<user%d@y> NOTIFY=NEVER ORCPT=rfc822;o%d\r\n", i, i);
         buffer_printf(&expected, " <user%d@y>rfc822;o%d never", i, i);
@@ -249,6 +250,7 @@ TEST(a_reload_reaches_a_session_that_is_open)
     begin(&client);
     struct config *old = config;
     config = load_good("<source 127/8>\nalways-allow-relaying no\n</source>\n");
+    vmta_chooser_reload(vmtas, config);
     sessions_reload(sessions);
     config_free(old);
     say(&client, "MAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\n");

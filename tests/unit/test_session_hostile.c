@@ -34,6 +34,61 @@ TEST(s36_without_the_right_the_header_is_removed_and_not_obeyed)
     close_world();
 }
 
+TEST(s36_an_unknown_virtual_mta_may_fall_back)
+{
+    open_world("invalid-virtual-mta-fallback both\n" SOURCE("process-x-virtual-mta yes\n"
+                                                            "reject-invalid-virtual-mta no\n"));
+    begin(&client);
+    send_message(&client, "X-Virtual-MTA: other\r\n\r\nhi\r\n.\r\n");
+    expect(&client, "250 ");
+    CHECK(strstr(envelope(), "vmta=blue pool=both ") != NULL);
+    hang_up(&client);
+    close_world();
+}
+
+/* A session's message, and the virtual MTA it got. */
+static void expect_vmta(const char *header, const char *wanted)
+{
+    char text[128];
+    snprintf(text, sizeof text, "%s\r\nhi\r\n.\r\n", header);
+    send_message(&client, text);
+    expect(&client, "250 ");
+    CHECK(strstr(envelope(), wanted) != NULL);
+}
+
+TEST(members_of_a_pool_take_turns_by_their_weight)
+{
+    open_world(SOURCE("default-virtual-mta both\nprocess-x-virtual-mta yes\n"));
+    begin(&client);
+    expect_vmta("", "vmta=blue pool=both ");
+    expect_vmta("X-Virtual-MTA: BOTH\r\n", "vmta=red pool=both ");
+    expect_vmta("X-Virtual-MTA: red\r\n", "vmta=red pool= ");
+    expect_vmta("", "vmta=blue pool=both ");
+    expect_vmta("", "vmta=blue pool=both ");
+    expect_vmta("", "vmta=red pool=both ");
+    hang_up(&client);
+    close_world();
+}
+
+TEST(s45_a_pool_passes_over_a_member_that_is_full)
+{
+    open_world(SOURCE("default-virtual-mta both\n"));
+    begin(&client);
+    full_vmta = "blue";
+    for (int i = 0; i < 4; i++) {
+        expect_vmta("", "vmta=red pool=both ");
+    }
+    full_vmta = "red";
+    for (int i = 0; i < 4; i++) {
+        expect_vmta("", "vmta=blue pool=both ");
+    }
+    admitted = false;
+    say(&client, "MAIL FROM:<a@x>\r\n");
+    expect(&client, "452 4.2.2 ");
+    hang_up(&client);
+    close_world();
+}
+
 TEST(s37_job_and_envelope_id_come_from_headers_where_that_is_allowed)
 {
     open_world(SOURCE("process-x-job yes\nprocess-x-envid yes\n"));
