@@ -180,4 +180,7 @@ void io_accept_event(struct io_op *op, int result, bool more);
 /* The kernel's form of `address`, IPv4 as a sockaddr_in in the same memory. The length of it. */
 socklen_t io_address_to_kernel(const struct address *address, struct sockaddr_in6 *out);
 
+/* 0, or -errno where the socket is not connected though the ring said so. */
+int io_connect_confirm(int fd);
+
 #endif

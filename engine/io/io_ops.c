@@ -244,8 +244,10 @@ void io_complete(struct io *io, struct io_op *op, int result, bool more)
     case IO_KIND_WRITE:
         on_moved(io, op, result, cancelled);
         break;
-    case IO_KIND_NONE:
     case IO_KIND_CONNECT:
+        come_home(io, op, result == 0 ? io_connect_confirm(op->fd) : result);
+        break;
+    case IO_KIND_NONE:
     case IO_KIND_POLL:
     case IO_KIND_SYNC:
         come_home(io, op, result);

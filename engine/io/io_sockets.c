@@ -222,6 +222,29 @@ static bool on_compare(void *owner, const struct address *address)
     return !search->found;
 }
 
+/* An ICMP error that comes while connect() has not returned yet, as that of a firewall on this host
+ * does, lies in the socket's error queue: the ring finds the socket ready and takes that for a
+ * connection (seen with Linux 6.18). TCP would go on sending SYNs. */
+int io_connect_confirm(int fd)
+{
+    struct sockaddr_in6 peer;
+    socklen_t len = sizeof peer;
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) == 0) {
+        return 0;
+    }
+    /* Connected and reset since: what the peer said before is still to be read. */
+    struct tcp_info info = {.tcpi_state = TCP_CLOSE};
+    len = sizeof info;
+    (void)getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len);
+    if (info.tcpi_state != TCP_SYN_SENT) {
+        return 0;
+    }
+    int error = 0;
+    len = sizeof error;
+    (void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    return error == 0 ? -EHOSTUNREACH : -error;
+}
+
 bool io_address_is_local(struct io *io, const struct address *address)
 {
     /* All of 127.0.0.0/8 can be bound though only 127.0.0.1 is listed (RFC 1122 3.2.1.3). */

@@ -651,6 +651,23 @@ def c25(world):
     check_equal(mx.messages[1].session.source, "198.51.100.7", "source")
 
 
+@test("a firewall of this host rejects with ICMP: a failed connect, at once", needs="nft")
+def rejected_here(world):
+    namespace = Namespace(world)
+    namespace.call(world.mx)
+    rules = "add table inet f; add chain inet f output { type filter hook output priority 0; };" \
+            f"add rule inet f output ip daddr {world.address(11)} tcp dport 2525" \
+            " reject with icmp type admin-prohibited"
+    namespace.command("nft", rules)
+    engine = world.engine(start=False, preexec=namespace.enter)
+    namespace.call(engine.start)
+    with namespace.call(world.client) as client:
+        client.hello()
+        client.message("one@a.test")
+    record = engine.wait_records("tq", 1)[0]
+    check_equal((record["stage"], record["dsnStatus"][:5]), ("connect", "4.4.1"), "record")
+
+
 @test("C26 expired, self-signed and wrongly named certificates: encrypted all the same")
 def c26(world):
     cases = {"name": make_certificate(world.work, "name", subject="other.test"),
