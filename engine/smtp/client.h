@@ -113,6 +113,8 @@ enum client_over {
 struct client;
 
 struct client_events {
+    /* The greeting lets us in; NULL: it is not of interest. `reply` until it returns. */
+    void (*greeted)(struct client *client, void *owner, const struct reply *reply);
     /* Session is up (greeting, EHLO, TLS as wanted). transaction may begin. */
     void (*established)(struct client *client, void *owner);
     /* 220 to STARTTLS: discard received bytes, do the handshake, then client_secured(). */

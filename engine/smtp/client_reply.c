@@ -76,6 +76,9 @@ static enum client_next on_greeting(struct client *client, const struct client_c
     if (is_our_name(client, reply_text(reply))) {
         return CLIENT_NEXT_LOOP;
     }
+    if (client->events->greeted != NULL) {
+        client->events->greeted(client, client->owner, reply);
+    }
     client->state = CLIENT_SAY_EHLO;
     return CLIENT_GO_ON;
 }

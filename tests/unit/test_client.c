@@ -4,6 +4,26 @@
 
 /* ---- session ---------------------------------------------------------------------------- */
 
+static void on_greeted(struct client *client, void *owner, const struct reply *reply)
+{
+    (void)client;
+    note(owner, "greeted %u %.*s; ", reply->code, BYTES_FMT(reply_text(reply)));
+}
+
+TEST(a_greeting_that_lets_us_in_is_told_to_who_asks)
+{
+    struct session session;
+    struct client_events asking = events;
+    asking.greeted = on_greeted;
+    meet(&session);
+    client_init(&session.client, &session.settings, &asking, &session);
+    shake(&session, "");
+    CHECK_STRING(noted(&session), "greeted 220 mx.example ready; established; ");
+    client_init(&session.client, &session.settings, &asking, &session);
+    hear(&session, "554 go away\r\n");
+    CHECK_STRING(noted(&session), "over reply at greeting 554; ");
+}
+
 TEST(nothing_is_said_before_the_greeting)
 {
     struct session session;
