@@ -1,7 +1,7 @@
 /* The commands of the program: what the command line can do.
  *
- * `run`, `check` and `explain` read the configuration themselves; the others are a client of the
- * control socket and of nothing else. Exit codes follow sysexits. */
+ * `run`, `check`, `explain` and `probe` read the configuration themselves; the others are a client
+ * of the control socket and of nothing else. Exit codes follow sysexits. */
 #ifndef ENGINE_COMMANDS_H
 #define ENGINE_COMMANDS_H
 
@@ -59,6 +59,9 @@ int command_run(const struct command_line *line);
 /* commands_config.c */
 int command_check(const struct command_line *line);
 int command_explain(const struct command_line *line);
+
+/* commands_probe.c */
+int command_probe(const struct command_line *line);
 
 /* commands_client.c: every CLIENT row. */
 int command_client(const struct command_line *line);

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "base/idna.h"
 #include "base/json.h"
 #include "commands.h"
 #include "commands_show.h"
@@ -68,22 +67,6 @@ static bool take_number(const char *word, const char *option, uint64_t max, uint
     return true;
 }
 
-/* As the daemon keeps names: the domain in lower case, A-labels. Wildcards stay as they are. */
-static void put_domain(struct buffer *out, struct bytes domain)
-{
-    bool plain = true;
-    for (size_t i = 0; i < domain.len; i++) {
-        plain = plain && (unsigned char)domain.data[i] < 0x80;
-    }
-    if (!plain && idna_to_ascii(domain, out)) {
-        return;
-    }
-    for (size_t i = 0; i < domain.len; i++) {
-        char c = domain.data[i];
-        buffer_put_char(out, c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c);
-    }
-}
-
 /* "domain/virtual-mta", or "domain" for the virtual MTA {default}. */
 static bool take_name(struct wish *wish, const char *word)
 {
@@ -92,7 +75,7 @@ static bool take_name(struct wish *wish, const char *word)
     size_t domain_len = slash == NULL ? strlen(word) : (size_t)(slash - word);
     bool wants_queue = wish->command->argument != DOMAIN;
     buffer_init(&out, wish->name, sizeof wish->name - 1);
-    put_domain(&out, bytes_of(word, domain_len));
+    text_put_domain(&out, bytes_of(word, domain_len));
     if (wants_queue) {
         buffer_put_string(&out, slash == NULL ? "/{default}" : slash);
     }

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/idna.h"
 #include "base/utf8.h"
 
 #define GAP "  " /* between columns */
@@ -91,6 +92,21 @@ void text_put_age(struct buffer *out, uint64_t ms)
         buffer_printf(out, "%lluh %llum", hours, minutes % 60);
     } else {
         buffer_printf(out, "%llud %lluh", days, hours % 24);
+    }
+}
+
+void text_put_domain(struct buffer *out, struct bytes domain)
+{
+    bool plain = true;
+    for (size_t i = 0; i < domain.len; i++) {
+        plain = plain && (unsigned char)domain.data[i] < 0x80;
+    }
+    if (!plain && idna_to_ascii(domain, out)) {
+        return;
+    }
+    for (size_t i = 0; i < domain.len; i++) {
+        char c = domain.data[i];
+        buffer_put_char(out, c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c);
     }
 }
 

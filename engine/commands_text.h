@@ -20,6 +20,9 @@ void text_put_count(struct buffer *out, uint64_t count);   /* 1,234,567 */
 void text_put_size(struct buffer *out, uint64_t bytes);    /* 512 B, 1.5 MB (of 1024) */
 void text_put_age(struct buffer *out, uint64_t ms);        /* 45s, 2h 5m, 3d 4h */
 
+/* A domain as the daemon keeps it: lower case, A-labels. Wildcards stay as they are. */
+void text_put_domain(struct buffer *out, struct bytes domain);
+
 /* Characters of text that text_put_safe wrote. */
 size_t text_width(struct bytes text);
 

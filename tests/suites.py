@@ -40,7 +40,7 @@ SUITES = [
     ("fuzz", "build-clang", "python3 tests/fuzz/smoke.py build-clang 10"),
     ("peers", "build", "python3 tests/meson_tests.py build peers"),
     ("peers-sanitized", "build-asan",
-     "python3 tests/meson_tests.py build-asan 'peers behaviours' 'peers cli'"),
+     "python3 tests/meson_tests.py build-asan 'peers behaviours' 'peers cli' 'peers probe'"),
     ("quickstart", None, "./quickstart --messages 200"),
 ]
 

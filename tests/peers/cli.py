@@ -269,6 +269,35 @@ def check_unknown_names(cli):
                   code == wanted and json.loads(out) == {"status": "success", **reply}, code, out)
 
 
+def check_probe(cli, write):
+    cli.reset()
+    for words, wanted in ((["good.test"], OK), (["good.test", "bad.test"], UNAVAILABLE),
+                          (["nowhere.test"], UNAVAILABLE), ([], UNAVAILABLE),
+                          (["--vmta", "v9", "good.test"], UNKNOWN),
+                          (["--vmta", "{default}", "good.test"], OK),
+                          (["GOOD.test", "--port=465", "--timeout=5"], OK)):
+        code, out, err = cli.run("probe", *words)
+        cli.check(f"probe {' '.join(words)}: exit {wanted}", code == wanted and
+                  (err != "") == (wanted == UNKNOWN), code, out, err)
+    everything = ["good.test", "bad.test", "rude.test", "none.test"]
+    code, out, err = cli.run("probe", *everything)
+    cli.check("probe: all verdicts, not all of them good", code == UNAVAILABLE and err == "", err)
+    cli.check("probe: what a peer said is escaped", is_clean(out) and "\\x1b" in out, out)
+    cli.golden("probe", out, write)
+    code, out, err = cli.run("--json", "probe", *everything)
+    answer = json.loads(out)
+    cli.check("--json probe: the same code, the same as an object", code == UNAVAILABLE and
+              err == "" and [one["result"] for one in answer["probes"]] ==
+              ["ok", "unused", "failed", "failed", "failed"] and
+              (answer["ok"], answer["unused"], answer["failed"]) == (1, 1, 3), out, err)
+    for words in (["--port", "0"], ["--port=65536"], ["--port"], ["--vmta"], ["a/b"], ["*.test"],
+                  ["u@a.test"], ["--timeout=0"], ["--frob"], [""], ["x" * 300]):
+        code, out, err = cli.run("probe", *words)
+        cli.check(f"probe {' '.join(words)[:60]!r}: usage, said on standard error",
+                  code == USAGE and out == "" and "usage: posthaste probe" in err, code, out, err)
+    cli.check("probe asks no daemon", cli.daemon.requests == [], cli.daemon.requests)
+
+
 def check_refusals(cli):
     cli.reset()
     message = "/etc/p.conf:3:1: unknown directive 'x' (errors: 2; posthaste -c /etc/p.conf check)"
@@ -467,6 +496,7 @@ def main():
         check_requests(cli)
         check_usage(cli)
         check_unknown_names(cli)
+        check_probe(cli, write)
         check_refusals(cli)
         check_json(cli)
         check_reach(cli)

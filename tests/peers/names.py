@@ -13,6 +13,7 @@ and a name may instead have one behaviour for all its questions:
 """
 import asyncio
 import ipaddress
+import socket
 import struct
 
 TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "MX": 15, "TXT": 16, "AAAA": 28}
@@ -79,9 +80,14 @@ class NameServer:
         self.zone = {name.lower(): value for name, value in zone.items()}
         self.asked = []
         self.udp = self.tcp = None
-        loop.call(self.listen())
+        # Made by the caller: in the network namespace that its thread is in.
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        datagrams = socket.socket(family, socket.SOCK_DGRAM)
+        datagrams.bind((address, port))
+        listener = socket.create_server((address, port), family=family)
+        loop.call(self.listen(datagrams, listener))
 
-    async def listen(self):
+    async def listen(self, datagrams, listener):
         running = asyncio.get_running_loop()
         server = self
 
@@ -95,8 +101,8 @@ class NameServer:
                     self.transport.sendto(answer, peer)
 
         self.udp, _ = await running.create_datagram_endpoint(
-            Datagrams, local_addr=(self.address, self.port))
-        self.tcp = await asyncio.start_server(self.on_connection, self.address, self.port)
+            Datagrams, sock=datagrams)
+        self.tcp = await asyncio.start_server(self.on_connection, sock=listener)
 
     async def on_connection(self, reader, writer):
         try:

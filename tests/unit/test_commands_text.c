@@ -147,3 +147,18 @@ TEST(text_of_any_length_is_printed_whole)
     fclose(stream);
     CHECK_INT(len, 2000 + 4 * 1000);
 }
+
+static const char *domain(const char *text)
+{
+    begin();
+    text_put_domain(&out, bytes_from_string(text));
+    return done();
+}
+
+TEST(a_domain_is_put_as_the_daemon_keeps_it)
+{
+    CHECK_STRING(domain("GMail.COM"), "gmail.com");
+    CHECK_STRING(domain("München.example"), "xn--mnchen-3ya.example");
+    CHECK_STRING(domain("*.Example.org"), "*.example.org");
+    CHECK_STRING(domain("[192.0.2.1]"), "[192.0.2.1]");
+}
