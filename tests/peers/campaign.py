@@ -4,9 +4,9 @@
     tests/peers/campaign.py BUILD [--full]
 
 Postfix's smtp-source injects through three listeners, each of a <source> with a virtual MTA of
-its own; our sink records each message it accepts. 20,000 messages, with --full 100,000. Every
-recipient is different, so the sink's record, the accounting and the engine's counters are held
-against each other message by message."""
+its own; a receiver records each message it accepts: our sink, then Postfix's smtp-sink. 20,000
+messages to each, with --full 100,000. Every recipient is different, so the receiver's record, the
+accounting and the engine's counters are held against each other message by message."""
 import subprocess
 import sys
 import time
@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import harness
 from harness import PORT, Failure, check, check_equal, test, wait_for
+from receivers import SBIN, body_digest, start_smtp_sink, take_dumps
 from three_vmtas import VMTAS, configuration, read_record, start_sink
 
 DOMAINS = 100
@@ -29,7 +30,7 @@ def inject(world):
     for place in range(len(VMTAS) * DOMAINS):
         number, domain = divmod(place, DOMAINS)
         vmta, count = VMTAS[number], share + (place < more)
-        jobs.append(["/usr/sbin/smtp-source", "-s", "2", "-m", str(count), "-d", "-N", "-l",
+        jobs.append([f"{SBIN}/smtp-source", "-s", "2", "-m", str(count), "-d", "-N", "-l",
                      str(SIZE), "-f", f"{vmta}@in.test", "-t", f"-{vmta}@d{domain}.test", "-S",
                      "campaign", f"{world.address(1 + number)}:{PORT}"])
     with ThreadPoolExecutor(SESSIONS) as pool:
@@ -37,6 +38,14 @@ def inject(world):
                                                         timeout=300, check=False), jobs):
             check(done.returncode == 0 and not done.stderr, f"smtp-source: {done.stderr[-500:]}")
     return messages
+
+
+def injected_body():
+    """What smtp-source makes of -l: X, in lines of 80 that begin with their number's last digit;
+    what is left of them is one line more."""
+    lines = [f"{number % 10}{'X' * 77}\r\n" for number in range(1, (SIZE - 1) // 80 + 1)]
+    rest = SIZE - sum(map(len, lines))
+    return "".join([*lines, "X" * rest, "\r\n"]).encode()
 
 
 def check_counts(sent, status):
@@ -47,19 +56,40 @@ def check_counts(sent, status):
     check_equal((traffic["deferred"], traffic["bounced"]), (0, 0), "deferred, bounced")
 
 
+def check_arrivals(sent, lines):
+    """Each message arrived once, as it was; the recipients."""
+    check_equal(len(lines), sent, "messages at the receiver")
+    check_equal({len(line.rcpts) for line in lines}, {1}, "recipients of a message")
+    rcpts = sorted(line.rcpts[0] for line in lines)
+    check_equal(len(set(rcpts)), sent, "different recipients at the receiver")
+    check_equal({line.digest for line in lines}, {body_digest(injected_body())}, "bodies")
+    return rcpts
+
+
 def check_sources(world, lines):
     """Each message came from its own virtual MTA's address and name."""
     for number, vmta in enumerate(VMTAS):
         own = [line for line in lines if line.rcpts[0].partition("@")[0].endswith("-" + vmta)]
-        seen = {(line.source, line.hello) for line in own}
-        check_equal(seen, {(world.address(101 + number), f"{vmta}.example.test")}, vmta)
+        seen = {(line.source, line.hello, line.sender) for line in own}
+        check_equal(seen, {(world.address(101 + number), f"{vmta}.example.test",
+                            f"{vmta}@in.test")}, vmta)
     check_equal(len({line.rcpts[0].partition("@")[2] for line in lines}), DOMAINS, "domains")
 
 
-@test("campaign: sink, accounting and counters agree to the message", alone=True,
-      needs="smtp-source")
-def campaign(world):
-    sink, record = start_sink(world)
+def check_accounting(world, rows, rcpts):
+    """One delivery for each recipient that the receiver saw, by its virtual MTA."""
+    check_equal({row["type"] for row in rows}, {"d"}, "types of records")
+    check(sorted(row["rcpt"] for row in rows) == rcpts, "accounting and receiver differ")
+    for row in rows:
+        vmta = row["orig"].partition("@")[0]
+        wanted = (vmta, f"{row['rcpt'].partition('@')[2]}/{vmta}",
+                  world.address(101 + VMTAS.index(vmta)))
+        if (row["vmta"], row["queue"], row["dlvSourceIp"]) != wanted:
+            raise Failure(f"{row}, wanted {wanted}")
+
+
+def run_campaign(world, receiver, take_lines):
+    """The receiver runs on .11; take_lines() reads what it recorded when it has ended."""
     engine = world.engine(text=configuration(world, 2, world.address(11)))
     begin = time.monotonic()
     sent = inject(world)
@@ -69,24 +99,28 @@ def campaign(world):
     wait_for(lambda: engine.status()["spool"]["recipients"] == 0, "the spool is empty")
     status = engine.status()
     engine.stop()
-    sink.end()
-    lines = read_record(record)
-    rows = engine.csv_rows("acct")
+    receiver.end()
+    lines = take_lines()
     check_counts(sent, status)
-    check_equal(len(lines), sent, "messages at the sink")
-    seen = sorted(rcpt for line in lines for rcpt in line.rcpts)
-    check_equal(len(set(seen)), sent, "different recipients at the sink")
-    check_equal({row["type"] for row in rows}, {"d"}, "types of records")
-    check(sorted(row["rcpt"] for row in rows) == seen, "accounting and sink differ")
+    rcpts = check_arrivals(sent, lines)
     check_sources(world, lines)
-    for row in rows:
-        vmta = row["orig"].partition("@")[0]
-        wanted = (vmta, f"{row['rcpt'].partition('@')[2]}/{vmta}",
-                  world.address(101 + VMTAS.index(vmta)))
-        if (row["vmta"], row["queue"], row["dlvSourceIp"]) != wanted:
-            raise Failure(f"{row}, wanted {wanted}")
+    check_accounting(world, engine.csv_rows("acct"), rcpts)
     world.run.say(f"  {sent} messages, injected in {injected:.1f} s, delivered after "
                   f"{seconds:.1f} s")
+
+
+@test("campaign: our sink, accounting and counters agree to the message", alone=True,
+      needs="smtp-source")
+def campaign(world):
+    sink, record = start_sink(world)
+    run_campaign(world, sink, lambda: read_record(record))
+
+
+@test("campaign: Postfix's smtp-sink, accounting and counters agree to the message", alone=True,
+      needs="smtp-source")
+def campaign_smtp_sink(world):
+    folder, sink = start_smtp_sink(world, 11)
+    run_campaign(world, sink, lambda: take_dumps(folder))
 
 
 if __name__ == "__main__":
