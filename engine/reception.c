@@ -30,9 +30,11 @@ bool receptions_init(struct receptions *receptions, uint32_t receptions_max, uin
         .pool = slab_create("receptions", sizeof(struct reception), receptions_max),
         .pages = slab_create("recipient pages", RECEPTION_PAGE_BYTES, PAGES_MAX),
         .spares = slab_create("bodies the spool is behind with", spare_bytes, receptions_max),
+        .notes = slab_create("header fields noted", sizeof(struct header_notes), receptions_max),
         .spare_bytes = spare_bytes,
     };
-    return receptions->pool != NULL && receptions->pages != NULL && receptions->spares != NULL;
+    return receptions->pool != NULL && receptions->pages != NULL && receptions->spares != NULL &&
+           receptions->notes != NULL;
 }
 
 void receptions_deinit(struct receptions *receptions)
@@ -40,6 +42,7 @@ void receptions_deinit(struct receptions *receptions)
     slab_destroy(receptions->pool);
     slab_destroy(receptions->pages);
     slab_destroy(receptions->spares);
+    slab_destroy(receptions->notes);
     free(receptions->envelope);
     *receptions = (struct receptions){0};
 }
@@ -77,6 +80,7 @@ static void release(struct reception *reception)
         slab_give(home->pages, page);
     }
     slab_give(home->spares, reception->spare);
+    slab_give(home->notes, reception->notes);
     slab_give(home->pool, reception);
     released(house);
 }
@@ -213,7 +217,7 @@ static uint32_t list_page(const struct reception_page *page, struct envelope_rcp
     return count;
 }
 
-static void list_rcpts(struct reception *reception)
+const struct envelope_rcpt *reception_rcpts(struct reception *reception)
 {
     struct envelope_rcpt *envelope = reception->home->envelope;
     uint32_t count = list_page(inline_page(reception), envelope);
@@ -221,6 +225,7 @@ static void list_rcpts(struct reception *reception)
         count += list_page(page, envelope + count);
     }
     assert(count == reception->rcpt_count);
+    return envelope;
 }
 
 struct bytes reception_only_rcpt(const struct reception *reception)
@@ -291,9 +296,42 @@ static enum header_fate on_fate(void *owner, struct bytes name)
     return reception->events->fate(reception->owner, name);
 }
 
+static bool on_wants(void *owner, struct bytes name)
+{
+    struct reception *reception = owner;
+    if (!reception->events->wants(reception->owner, name)) {
+        return false;
+    }
+    if (reception->notes == NULL) {
+        reception->notes = slab_take(reception->home->notes);
+    }
+    if (reception->notes == NULL) {
+        reception->notes_lost = true;
+        return false;
+    }
+    header_notes_begin(reception->notes, name);
+    return true;
+}
+
+static void on_value(void *owner, const char *data, size_t len, bool last)
+{
+    struct reception *reception = owner;
+    if (last) {
+        header_notes_end(reception->notes);
+    } else {
+        header_notes_add(reception->notes, data, len);
+    }
+}
+
 void reception_begin_body(struct reception *reception, const struct body_limits *limits)
 {
-    static const struct header_filter_events events = {on_pass, on_header_end, on_fate};
+    static const struct header_filter_events events = {
+        .pass = on_pass,
+        .header_end = on_header_end,
+        .fate = on_fate,
+        .wants = on_wants,
+        .value = on_value,
+    };
     body_init(&reception->body, limits, &events, reception);
     crypto_digest_begin(&reception->digest);
 }
@@ -328,7 +366,6 @@ void reception_commit(struct reception *reception, const struct reception_verdic
     assert(!reception_blocked(reception));
     assert(reception->rcpt_count > 0);
     reception->committed = true;
-    list_rcpts(reception);
     spool_upload_commit(&reception->upload,
                         &(struct envelope){
                             .sender = bytes_of(reception->sender, reception->sender_len),
@@ -345,7 +382,7 @@ void reception_commit(struct reception *reception, const struct reception_verdic
                             .flags = message_flags(reception, verdict->source_hidden),
                             .ret = reception->ret,
                             .tls_need = TLS_NEED_DEFAULT,
-                            .rcpts = reception->home->envelope,
+                            .rcpts = reception_rcpts(reception),
                             .rcpt_count = reception->rcpt_count,
                         });
 }

@@ -14,6 +14,7 @@
 #include "base/crypto.h"
 #include "message.h"
 #include "smtp/body.h"
+#include "smtp/header_notes.h"
 #include "smtp/path.h"
 #include "smtp/server.h"
 #include "spool.h"
@@ -27,7 +28,7 @@ struct slab;
 
 /* Where the receptions of one worker come from. */
 struct receptions {
-    struct slab *pool, *pages, *spares;
+    struct slab *pool, *pages, *spares, *notes;
     uint32_t spare_bytes;           /* of one spare */
     struct envelope_rcpt *envelope; /* scratch for a commit, grown to the largest seen */
     uint32_t envelope_capacity;
@@ -53,6 +54,8 @@ struct reception_events {
     /* The end of the header has come: the last place to add fields, by reception_add. */
     void (*header_end)(void *owner);
     enum header_fate (*fate)(void *owner, struct bytes name);
+    /* Is the value of this header field to be noted? */
+    bool (*wants)(void *owner, struct bytes name);
     /* Given back to its pool: the last call, also after reception_drop. */
     void (*released)(void *house);
 };
@@ -63,6 +66,8 @@ struct reception {
     uint16_t sender_len, envid_len;
     uint8_t ret;
     bool smtputf8, sender_utf8, rcpt_utf8;
+    bool notes_lost;            /* no memory for what `wants` asked for */
+    struct header_notes *notes; /* NULL: none was wanted */
     char sender[PATH_TEXT_MAX];
     char envid[PARAMS_ENVID_MAX];
     uint32_t rcpt_count;
@@ -94,6 +99,9 @@ enum reception_answer reception_rcpt(struct reception *reception, const struct s
 
 /* The one recipient's address, or empty where there are more. Valid until the next call. */
 struct bytes reception_only_rcpt(const struct reception *reception);
+
+/* All of them, rcpt_count long. Valid until the next call on any reception of this worker. */
+const struct envelope_rcpt *reception_rcpts(struct reception *reception);
 
 /* The body is about to come: sets up reception->body, whose bytes go to the spool. */
 void reception_begin_body(struct reception *reception, const struct body_limits *limits);

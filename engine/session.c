@@ -81,8 +81,9 @@ struct sessions *sessions_create(const struct sessions_options *options)
     sessions->workspaces = slab_create("SMTP workspaces", sizeof(struct server_workspace), max);
     sessions->rests = slab_create("input not yet read", options->receive_buffer_bytes, max);
     bool made = receptions_init(&sessions->receptions, max, options->receive_buffer_bytes);
-    if (sessions->pool == NULL || sessions->workspaces == NULL || sessions->rests == NULL ||
-        !made) {
+    sessions->matcher = pattern_matcher_create();
+    if (sessions->matcher == NULL || sessions->pool == NULL || sessions->workspaces == NULL ||
+        sessions->rests == NULL || !made) {
         sessions_destroy(sessions);
         return NULL;
     }
@@ -102,6 +103,7 @@ void sessions_destroy(struct sessions *sessions)
         sessions->idle_workspaces = idle->next;
         slab_give(sessions->workspaces, idle);
     }
+    pattern_matcher_destroy(sessions->matcher);
     receptions_deinit(&sessions->receptions);
     slab_destroy(sessions->pool);
     slab_destroy(sessions->workspaces);

@@ -6,6 +6,9 @@
 #include "base/timers.h"
 #include "io/io.h"
 #include "policy/access.h"
+#include "policy/pattern.h"
+#include "policy/pattern_list.h"
+#include "policy/rules.h"
 #include "reception.h"
 #include "session.h"
 #include "smtp/server.h"
@@ -39,6 +42,7 @@ struct sessions {
     struct slab *pool, *workspaces, *rests;
     struct idle_workspace *idle_workspaces;
     struct receptions receptions;
+    struct pattern_matcher *matcher;
     struct list open;  /* sessions */
     struct list hooks; /* struct sessions_ended_hook */
     struct timer turn; /* says drained and stopped, outside of any call */
@@ -77,6 +81,7 @@ struct session {
     const struct config *config;
     const struct source_settings *source;
     struct bytes default_vmta;
+    const struct rule_list *patterns; /* of its pattern-list; NULL: none */
     uint64_t generation;
     /* The wait that the deadline is for. */
     uint64_t since_ms, progress_ms, data_bytes;

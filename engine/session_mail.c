@@ -58,6 +58,9 @@ void session_refresh(struct session *session)
     session->generation = home->generation;
     session->source = config_source_for(config, &session->peer, session->door->source_name);
     session->default_vmta = find_default_vmta(session);
+    struct bytes patterns = session->source->pattern_list;
+    session->patterns =
+        patterns.len == 0 ? NULL : config_rules(config, SCOPE_PATTERN_LIST, patterns);
 }
 
 /* ---- the envelope ---- */
@@ -115,8 +118,8 @@ static const char *on_mail(void *owner, const struct server_mail *mail)
     if (refusal != NULL) {
         return refusal;
     }
-    /* Where a header may choose another virtual MTA, only the end of the message tells. */
-    if (!session->source->process_x_virtual_mta &&
+    /* Where something else may choose another virtual MTA, only the end of the message tells. */
+    if (!session->source->process_x_virtual_mta && session->patterns == NULL &&
         !vmta_would_take(home->options.vmtas, session->default_vmta, 1)) {
         return share_full;
     }
@@ -239,6 +242,13 @@ static enum header_fate on_fate(void *owner, struct bytes name)
                : HEADER_KEEP;
 }
 
+static bool on_wants(void *owner, struct bytes name)
+{
+    const struct session *session = owner;
+    return session->patterns != NULL &&
+           pattern_list_wants(session->config, session->patterns, name);
+}
+
 static const char *on_end(void *owner)
 {
     struct session *session = owner;
@@ -286,6 +296,43 @@ static const char *named_in_header(const struct session *session, struct bytes *
                                               : NULL;
 }
 
+static bool next_rcpt(void *owner, size_t *cursor, struct bytes *address)
+{
+    struct reception *reception = owner;
+    if (*cursor == reception->rcpt_count) {
+        return false;
+    }
+    *address = reception->home->envelope[(*cursor)++].address;
+    return true;
+}
+
+static bool next_header(void *owner, size_t *cursor, struct bytes *name, struct bytes *value)
+{
+    const struct reception *reception = owner;
+    return reception->notes != NULL && header_notes_next(reception->notes, cursor, name, value);
+}
+
+/* What the pattern list names; empty: nothing. */
+static const char *named_by_patterns(const struct session *session, struct bytes *name)
+{
+    struct reception *reception = session->reception;
+    if (session->patterns == NULL) {
+        return NULL;
+    }
+    if (reception->notes_lost) {
+        return full;
+    }
+    reception_rcpts(reception);
+    *name = pattern_list_choose(session->config, session->patterns, session->home->matcher,
+                                &(struct pattern_list_message){
+                                    .owner = reception,
+                                    .sender = bytes_of(reception->sender, reception->sender_len),
+                                    .next_rcpt = next_rcpt,
+                                    .next_header = next_header,
+                                });
+    return NULL;
+}
+
 /* In place of a name that nobody has. */
 static struct bytes fallback_vmta(const struct session *session)
 {
@@ -299,6 +346,9 @@ static const char *choose_vmta(const struct session *session, struct vmta_choice
     uint32_t rcpts = session->reception->rcpt_count;
     struct bytes name;
     const char *refusal = named_in_header(session, &name);
+    if (refusal == NULL && name.len == 0) {
+        refusal = named_by_patterns(session, &name);
+    }
     if (refusal != NULL) {
         return refusal;
     }
@@ -430,6 +480,7 @@ static const struct reception_events reception_events = {
     .answered = on_answered,
     .header_end = on_header_end,
     .fate = on_fate,
+    .wants = on_wants,
     .released = session_reception_released,
 };
 

@@ -108,6 +108,9 @@ static void check_rule(struct loader *loader, const struct rule *rule)
             report_error(loader->report, &place, "there is no virtual MTA or pool named '%.*s'",
                          BYTES_FMT(value));
         }
+        if (bytes_equal_nocase(name, BYTES("recipient-priority"))) {
+            report_warning(loader->report, &place, "recipient-priority is not yet in effect");
+        }
         if (bytes_equal_nocase(name, BYTES("call-to")) &&
             !accepts_reference(loader->config, "<pattern-list>", value)) {
             report_error(loader->report, &place, "there is no <pattern-list> named '%.*s'",

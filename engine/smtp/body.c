@@ -115,10 +115,24 @@ static enum header_fate on_fate(void *owner, struct bytes name)
     return body->events->fate == NULL ? HEADER_KEEP : body->events->fate(body->owner, name);
 }
 
+static bool on_wants(void *owner, struct bytes name)
+{
+    struct body *body = owner;
+    return body->events->wants != NULL && body->events->wants(body->owner, name);
+}
+
+static void on_value(void *owner, const char *data, size_t len, bool last)
+{
+    struct body *body = owner;
+    body->events->value(body->owner, data, len, last);
+}
+
 static const struct header_filter_events filter_events = {
     .pass = on_pass,
     .header_end = on_header_end,
     .fate = on_fate,
+    .wants = on_wants,
+    .value = on_value,
 };
 
 void body_init(struct body *body, const struct body_limits *limits,

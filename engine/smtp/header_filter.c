@@ -123,6 +123,7 @@ static void begin_field(struct header_filter *filter)
         filter->fate = (uint8_t)filter->events->fate(filter->owner, name);
         assert(filter->fate != HEADER_REMOVE_TAKE);
     }
+    filter->shown = filter->events->wants != NULL && filter->events->wants(filter->owner, name);
     filter->counts[field]++;
     if (filter->fate == HEADER_KEEP_TAKE) {
         field = HEADER_JOB_ALIAS;
@@ -177,13 +178,26 @@ static void take_value(struct header_filter *filter, const char *from, const cha
     }
 }
 
-static void end_value(struct header_filter *filter)
+static void end_taken(struct header_filter *filter)
 {
     struct header_value *value = &filter->values[value_index(filter->field)];
     while (value->len > 0 && is_blank(value->text[value->len - 1])) {
         value->len--;
     }
     value->malformed |= bytes_find(bytes_of(value->text, value->len), '\t', 0) >= 0;
+}
+
+/* The field is over, if there was one. */
+static void end_value(struct header_filter *filter)
+{
+    if (takes(filter->fate)) {
+        end_taken(filter);
+        filter->fate = HEADER_KEEP;
+    }
+    if (filter->shown) {
+        filter->events->value(filter->owner, NULL, 0, true);
+        filter->shown = false;
+    }
 }
 
 /* The block is over: the body begins with what the caller passes on next. */
@@ -217,10 +231,7 @@ static void read_line_start(struct header_filter *filter, struct cursor *cursor)
         filter->state = IN_VALUE;
         return;
     }
-    if (takes(filter->fate)) {
-        end_value(filter);
-        filter->fate = HEADER_KEEP;
-    }
+    end_value(filter);
     if (c == '\r') {
         flush(filter, cursor, cursor->at);
         cursor->at++;
@@ -283,6 +294,9 @@ static void read_value(struct header_filter *filter, struct cursor *cursor)
     if (takes(filter->fate)) {
         take_value(filter, from, cursor->at);
     }
+    if (filter->shown) {
+        filter->events->value(filter->owner, from, (size_t)(cursor->at - from), false);
+    }
     bool ascii = bytes_is_ascii(bytes_of(from, (size_t)(cursor->at - from)));
     filter->non_ascii |= !ascii;
     if (!ascii || filter->utf8_left > 0) {
@@ -332,8 +346,6 @@ void header_filter_finish(struct header_filter *filter)
     if (filter->done) {
         return;
     }
-    if (takes(filter->fate)) {
-        end_value(filter);
-    }
+    end_value(filter);
     end_header(filter);
 }

@@ -63,6 +63,11 @@ struct header_filter_events {
     /* A field that HEADER_NAMES would keep, or does not know: HEADER_KEEP, HEADER_REMOVE, or
      * HEADER_KEEP_TAKE for HEADER_JOB_ALIAS. NULL: all are kept. */
     enum header_fate (*fate)(void *owner, struct bytes name);
+    /* Is the value of this field, whatever becomes of it, to be shown? NULL: of none. */
+    bool (*wants)(void *owner, struct bytes name);
+    /* The next bytes of such a value, line ends and folding with them; `last`: it is over (and
+     * len is 0). Not called where `wants` never says yes. */
+    void (*value)(void *owner, const char *data, size_t len, bool last);
 };
 
 struct header_filter {
@@ -81,7 +86,7 @@ struct header_filter {
     uint16_t hold_len, name_len;
     uint8_t state, fate, field;
     uint8_t utf8_left, utf8_low, utf8_high; /* of a character: bytes to come, range of the next */
-    bool any_field;
+    bool any_field, shown;
     char hold[HEADER_NAME_MAX]; /* the name being read */
 };
 

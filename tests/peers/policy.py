@@ -5,13 +5,23 @@
 import sys
 from collections import Counter
 
-from harness import check_equal, main, test, wait_for
+from harness import check_equal, main, make_content, test, wait_for
 
 POOL = """\
 <virtual-mta-pool both>
     virtual-mta v1
     virtual-mta v2 weight=2
 </virtual-mta-pool>
+"""
+
+PATTERNS = """\
+<pattern-list people>
+    rcpt-to /^vip@/ virtual-mta=v2
+</pattern-list>
+<pattern-list by-kind>
+    header X-Kind /^news/ virtual-mta=v2
+    * call-to:people
+</pattern-list>
 """
 
 
@@ -47,6 +57,18 @@ def pool_by_header(world):
     records = engine.wait_records("d", 6)
     check_equal(sources(mx), {"v1": 2, "v2": 4}, "messages by virtual MTA")
     check_equal({one["vmtaPool"] for one in records}, {"both"}, "vmtaPool")
+
+
+@test("pattern-list: header, sender and recipient choose the virtual MTA")
+def pattern_list(world):
+    mx = world.mx()
+    engine = world.engine(globals=PATTERNS, source="pattern-list by-kind")
+    world.send("u0@a.test", content=make_content(headers="X-Kind: news letter\r\n"))
+    world.send("vip@a.test")
+    world.send("u1@a.test")
+    engine.wait_records("d", 3)
+    seen = {one.accepted_rcpts[0]: one.session.hello.partition(".")[0] for one in mx.messages}
+    check_equal(seen, {"u0@a.test": "v2", "vip@a.test": "v2", "u1@a.test": "v1"}, "virtual MTAs")
 
 
 @test("invalid-virtual-mta-fallback: what names an unknown virtual MTA leaves from it")

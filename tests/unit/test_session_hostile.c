@@ -2,6 +2,16 @@
  * S1 to S45. */
 #include "session_world.h"
 
+/* A session's message, and the virtual MTA it got. */
+static void expect_vmta(const char *header, const char *wanted)
+{
+    char text[128];
+    snprintf(text, sizeof text, "%s\r\nhi\r\n.\r\n", header);
+    send_message(&client, text);
+    expect(&client, "250 ");
+    CHECK(strstr(envelope(), wanted) != NULL);
+}
+
 TEST(s36_the_virtual_mta_comes_from_the_header_where_that_is_allowed)
 {
     open_world(SOURCE("process-x-virtual-mta yes\n"));
@@ -46,14 +56,24 @@ TEST(s36_an_unknown_virtual_mta_may_fall_back)
     close_world();
 }
 
-/* A session's message, and the virtual MTA it got. */
-static void expect_vmta(const char *header, const char *wanted)
+TEST(s36_a_pattern_list_chooses_where_no_header_does)
 {
-    char text[128];
-    snprintf(text, sizeof text, "%s\r\nhi\r\n.\r\n", header);
-    send_message(&client, text);
+    open_world("<virtual-mta-pool two>\nvirtual-mta red\n</virtual-mta-pool>\n"
+               "<pattern-list l>\nheader Subject /long OFFER$/ virtual-mta=two\n"
+               "rcpt-to /^blue@/ virtual-mta=blue\n</pattern-list>\n" SOURCE(
+                   "pattern-list l\nprocess-x-virtual-mta yes\n"));
+    begin(&client);
+    expect_vmta("Subject: a\r\n\tlong offer \r\n", "vmta=red pool=two ");
+    CHECK(strstr(body(), "Subject: a\r\n\tlong offer \r\n") != NULL);
+    expect_vmta("Subject: other\r\n", "vmta={default} ");
+    expect_vmta("Subject: long offer\r\nX-Virtual-MTA: news\r\n", "vmta=News ");
+    say(&client, "MAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\nRCPT TO:<blue@y>\r\nDATA\r\n");
+    expect(&client, "354 ");
+    say(&client, "\r\nhi\r\n.\r\n");
     expect(&client, "250 ");
-    CHECK(strstr(envelope(), wanted) != NULL);
+    CHECK(strstr(envelope(), "vmta=blue ") != NULL);
+    hang_up(&client);
+    close_world();
 }
 
 TEST(members_of_a_pool_take_turns_by_their_weight)
