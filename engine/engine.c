@@ -149,6 +149,7 @@ int engine_open_spool(struct engine *engine, struct error *error)
                                  &(struct spool_options){
                                      .segment_bytes = segment_bytes,
                                      .max_bytes = global->spool_max_bytes,
+                                     .min_free_bytes = global->spool_min_free_mb << 20,
                                      .max_recipients = RCPTS_MAX,
                                      .upload_bytes_max = UPLOAD_BYTES_MAX,
                                      .journal_sync_ms = (uint32_t)global->journal_sync_ms,
@@ -460,7 +461,8 @@ static bool same_spools(const struct config *was, const struct config *is)
     for (size_t i = 0; same && i < is_count; i++) {
         same = bytes_equal(was_spools[i].directory, is_spools[i].directory) &&
                was_spools[i].settings.priority == is_spools[i].settings.priority &&
-               was_spools[i].settings.deliver_only == is_spools[i].settings.deliver_only;
+               was_spools[i].settings.deliver_only == is_spools[i].settings.deliver_only &&
+               was_spools[i].settings.min_free_bytes == is_spools[i].settings.min_free_bytes;
     }
     return same;
 }
@@ -478,6 +480,7 @@ static void warn_needs_restart(const struct config *old_config, const struct con
         {"name-server", !same_name_servers(was, is)},
         {"<spool>", !same_spools(old_config, config)},
         {"spool-max-size", was->spool_max_bytes != is->spool_max_bytes},
+        {"spool-min-free-space", was->spool_min_free_mb != is->spool_min_free_mb},
         {"spool-sync", was->spool_sync != is->spool_sync},
         {"journal-sync", was->journal_sync_ms != is->journal_sync_ms},
         {"total-max-smtp-in", was->total_max_smtp_in != is->total_max_smtp_in},

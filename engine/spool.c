@@ -262,6 +262,7 @@ static int open_log(struct spool *spool, struct error *error)
                               .segment_bytes = options->segment_bytes,
                               .max_bytes = options->max_bytes,
                               .min_free_bytes = options->min_free_bytes,
+                              .delete_spare = options->delete_spare,
                               .sync_after_ms = options->journal_sync_ms,
                               .sync = options->sync,
                               .owner = {.owner = spool,

@@ -28,6 +28,7 @@ struct spool_options {
     uint64_t segment_bytes;    /* 64–256 MiB in production; tests use less */
     uint64_t max_bytes;        /* spool-max-size; UINT64_MAX: the volume is the limit */
     uint64_t min_free_bytes;   /* left free on the volume */
+    bool delete_spare;         /* segments that hold nothing any more go at the start */
     uint64_t max_recipients;   /* resident at once */
     uint64_t upload_bytes_max; /* memory lent to messages being received, all workers */
     uint32_t journal_sync_ms;

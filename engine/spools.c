@@ -41,7 +41,10 @@ static int open_one(struct spools *spools, struct io *io, const struct config_sp
                                .priority = (uint32_t)config->settings.priority,
                                .deliver_only = config->settings.deliver_only};
     options.directory = directory;
-    options.min_free_bytes = config->settings.min_free_bytes;
+    if (config->settings.min_free_bytes > common->min_free_bytes) {
+        options.min_free_bytes = config->settings.min_free_bytes;
+    }
+    options.delete_spare = config->settings.delete_file_holders;
     struct spool *spool = spool_open(io, &options, error);
     spools->all[spools->count++] = spool;
     if (spool == NULL) {

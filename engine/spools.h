@@ -22,9 +22,10 @@ struct spools;
 
 #define SPOOLS_MAX MESSAGE_LOGS_MAX /* the configuration's limit, too */
 
-/* Opens all of them, as spool_open does one; `common` is what they share: directory and
- * min_free_bytes come from the configuration, upload_bytes_max is divided. NULL with error: one
- * cannot be opened, none takes new mail, two are the same log or each is some engine's home. */
+/* Opens all of them, as spool_open does one. `common` is what they share: what is a <spool>'s own
+ * comes from the configuration, where the larger min_free_bytes holds; upload_bytes_max is divided.
+ * NULL with error: one cannot be opened, none takes new mail, two are the same log or each is some
+ * engine's home. */
 struct spools *spools_open(struct io *io, const struct config *config,
                            const struct spool_options *common, struct error *error);
 

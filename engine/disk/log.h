@@ -101,7 +101,8 @@ struct log_options {
     const char *directory;
     uint64_t segment_bytes;  /* of new segments */
     uint64_t max_bytes;      /* all segments together; UINT64_MAX: the volume is the limit */
-    uint64_t min_free_bytes; /* left free on the volume */
+    uint64_t min_free_bytes; /* left free on the volume, but for the segment a start needs */
+    bool delete_spare;       /* at the start: segments that hold nothing any more */
     uint32_t sync_after_ms;  /* the longest that anything stays unsynced */
     bool sync;               /* no: log_synced follows the writes */
     struct log_owner owner;

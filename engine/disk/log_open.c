@@ -243,7 +243,9 @@ static int sort_out(struct log *log, uint32_t newest, struct error *error)
         if (segment == NULL || segment->generation == 0) {
             continue;
         }
-        if (segment->generation < log->oldest) {
+        if (segment->generation < log->oldest && log->options.delete_spare) {
+            log_segment_delete(log, segment);
+        } else if (segment->generation < log->oldest) {
             add_released(log, segment);
         } else {
             enter(log, segment);

@@ -486,23 +486,27 @@ static bool try_open(struct spool_world *world)
             io_create(&(struct io_options){.worker_index = i, .recv_buffer_bytes = 512}, &error);
         mailboxes_attach(world->mailboxes, i, worker->io);
     }
-    world->spool = spool_open(world->workers[0].io,
-                              &(struct spool_options){.directory = DIRECTORY,
-                                                      .segment_bytes = 1024 * 1024,
-                                                      .max_bytes = world->options.max_bytes,
-                                                      .max_recipients = 100000,
-                                                      .upload_bytes_max = 2 * 1024 * 1024,
-                                                      .journal_sync_ms = 100,
-                                                      .sync = !world->options.no_sync,
-                                                      .workers = world->options.workers,
-                                                      .mailboxes = world->mailboxes},
-                              &error);
+    world->spool =
+        spool_open(world->workers[0].io,
+                   &(struct spool_options){.directory = DIRECTORY,
+                                           .segment_bytes = SEGMENT_BYTES,
+                                           .max_bytes = world->options.max_bytes,
+                                           .min_free_bytes = world->options.min_free_bytes,
+                                           .delete_spare = world->options.delete_spare,
+                                           .max_recipients = 100000,
+                                           .upload_bytes_max = 2 * 1024 * 1024,
+                                           .journal_sync_ms = 100,
+                                           .sync = !world->options.no_sync,
+                                           .workers = world->options.workers,
+                                           .mailboxes = world->mailboxes},
+                   &error);
     if (world->spool != NULL) {
         for (uint32_t i = 0; i < world->options.workers; i++) {
             spool_attach(world->spool, i, world->workers[i].io);
         }
         spool_set_index(world->spool, LOG_INDEX);
         spool_on_arrival(world->spool, on_arrived, world);
+        check_spare(world);
         check_found(world);
         follow(world);
     } else {

@@ -20,10 +20,12 @@ struct spool_world_options {
     uint32_t workers;
     uint64_t max_bytes;
     uint64_t disk_bytes;     /* of the whole volume; 0 = no limit */
+    uint64_t min_free_bytes; /* of it */
     uint32_t large_per_cent; /* messages of several chunks */
     bool hold_back;          /* the sink makes nothing durable for long */
     bool dying;              /* the disk fails far more often than a seed would draw */
     bool no_sync;
+    bool delete_spare; /* segments, at each start */
 };
 
 struct spool_world *spool_world_create(const struct spool_world_options *options);
@@ -46,6 +48,7 @@ void spool_world_restart(struct spool_world *world, enum spool_spoil spoil);
 struct spool_world_counts {
     uint64_t accepted, refused, events, finished, crashes, opens_failed, reclaimed, sync_failures,
         damaged, read, barriers, stable_states;
+    uint64_t spare; /* segments that hold nothing, but for the next; over all starts */
     uint64_t in_doubt, came_back; /* came_back: of those in doubt */
 };
 struct spool_world_counts spool_world_counts(const struct spool_world *world);

@@ -15,18 +15,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#define WORKERS_MAX  4
-#define MESSAGES_MAX 20000
-#define RCPTS_MAX    5
-#define EVENTS_MAX   200000
-#define UPLOADS_MAX  6 /* per worker */
-#define READS_MAX    4 /* per worker */
-#define LIVE_MAX     400
-#define KEYS         6
-#define LOG_INDEX    37 /* not a power of two: no bit of it may get lost */
-#define BODY_MAX     (900 * 1024)
-#define SAID_MAX     5 /* complaints of one world */
-#define DIRECTORY    "/spool"
+#define WORKERS_MAX   4
+#define SEGMENT_BYTES (1024 * 1024)
+#define MESSAGES_MAX  20000
+#define RCPTS_MAX     5
+#define EVENTS_MAX    200000
+#define UPLOADS_MAX   6 /* per worker */
+#define READS_MAX     4 /* per worker */
+#define LIVE_MAX      400
+#define KEYS          6
+#define LOG_INDEX     37 /* not a power of two: no bit of it may get lost */
+#define BODY_MAX      (900 * 1024)
+#define SAID_MAX      5 /* complaints of one world */
+#define DIRECTORY     "/spool"
 
 /* IN_DOUBT: refused, but the spool said that it may come back. */
 enum model_state { UNSENT, SENT, ACCEPTED, REFUSED, IN_DOUBT, GONE };
@@ -311,6 +312,16 @@ static void upload_some(struct model_worker *worker)
         upload->aborted = true; /* the answer is not wanted any more; the message may stand */
         spool_upload_abort(&upload->upload, on_released);
     }
+}
+
+/* But for the one that comes next. */
+static void check_spare(struct spool_world *world)
+{
+    struct spool_status status;
+    spool_status(world->spool, &status);
+    uint64_t spare = status.segments - status.bytes_used / SEGMENT_BYTES - 1;
+    world->counts.spare += spare;
+    EXPECT(world, !world->options.delete_spare || spare == 0, "%lu spare segments", spare);
 }
 
 #endif

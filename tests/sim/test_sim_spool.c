@@ -240,3 +240,56 @@ TEST(on_a_full_disk_mail_is_refused_and_what_is_there_goes_out)
                                          .large_per_cent = 10},
             1);
 }
+
+TEST(what_is_to_be_left_free_of_a_disk_stays_free)
+{
+    quiet();
+    struct spool_world *world =
+        spool_world_create(&(struct spool_world_options){.seed = 1,
+                                                         .calm = true,
+                                                         .workers = 1,
+                                                         .max_bytes = UINT64_MAX,
+                                                         .disk_bytes = 24 << 20,
+                                                         .min_free_bytes = 10 << 20,
+                                                         .large_per_cent = 10});
+    uint64_t most = 0;
+    for (int i = 0; i < 300; i++) {
+        spool_world_run(world, 10 * SIM_MS);
+        uint64_t used = sim_disk_used(spool_world_sim(world));
+        most = used > most ? used : most;
+    }
+    spool_world_finish(world);
+    say("left free", world);
+    CHECK(spool_world_counts(world).refused > 0);
+    CHECK(most <= 14 << 20);
+    CHECK(most >= 12 << 20);
+    CHECK(spool_world_good(world));
+    spool_world_destroy(world);
+}
+
+static uint64_t spare_of_a_world(bool delete_spare)
+{
+    quiet();
+    struct spool_world *world =
+        spool_world_create(&(struct spool_world_options){.seed = 1,
+                                                         .calm = true,
+                                                         .workers = 1,
+                                                         .max_bytes = 24 << 20,
+                                                         .large_per_cent = 5,
+                                                         .delete_spare = delete_spare});
+    for (int start = 0; start < 5; start++) {
+        spool_world_run(world, 500 * SIM_MS);
+        spool_world_crash(world, start % 2 == 0 ? SIM_POWER : SIM_KILL);
+    }
+    spool_world_finish(world);
+    CHECK(spool_world_good(world));
+    uint64_t spare = spool_world_counts(world).spare;
+    spool_world_destroy(world);
+    return spare;
+}
+
+TEST(spare_segments_are_kept_or_deleted_as_is_wanted)
+{
+    CHECK(spare_of_a_world(false) > 0);
+    CHECK_INT(spare_of_a_world(true), 0);
+}

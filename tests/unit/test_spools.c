@@ -8,9 +8,10 @@
 #define LOGS_MAX 4
 
 struct spool {
-    uint64_t log_id, booked;
+    uint64_t log_id, booked, min_free_bytes;
     uint32_t index;
-    bool used;                     /* before */
+    bool used; /* before */
+    bool delete_spare;
     char directory[32], state[32]; /* state: "" = none */
     enum spool_answer accepting;
     const char *why;
@@ -37,6 +38,8 @@ struct spool *spool_open(struct io *io, const struct spool_options *options, str
                 error_set(error, 75, "locked");
                 return NULL;
             }
+            disk[i].min_free_bytes = options->min_free_bytes;
+            disk[i].delete_spare = options->delete_spare;
             return &disk[i];
         }
     }
@@ -153,8 +156,10 @@ static struct spools *open_as(const char *text, struct error *error)
 {
     config = load_good(text);
     CHECK(config != NULL);
-    return spools_open(NULL, config,
-                       &(struct spool_options){.workers = 2, .upload_bytes_max = 1200}, error);
+    return spools_open(
+        NULL, config,
+        &(struct spool_options){.workers = 2, .upload_bytes_max = 1200, .min_free_bytes = 1000},
+        error);
 }
 
 static struct spools *open_good(const char *text)
@@ -315,6 +320,19 @@ TEST(a_dead_box_s_log_is_not_the_home)
     spools_log_status(spools, 1, &log);
     CHECK(log.deliver_only && !log.home);
     CHECK_STRING(log.directory, "/a");
+    end(spools);
+}
+
+TEST(what_is_a_spool_s_own_is_its_own)
+{
+    begin();
+    struct spools *spools = open_good("<spool /a>\nmin-free-space 2000\n</spool>\n"
+                                      "<spool /b>\nmin-free-space 10\n"
+                                      "delete-file-holders yes\n</spool>\n");
+    CHECK_INT(disk[0].min_free_bytes, 2000);
+    CHECK(!disk[0].delete_spare);
+    CHECK_INT(disk[1].min_free_bytes, 1000); /* what holds for all */
+    CHECK(disk[1].delete_spare);
     end(spools);
 }
 
