@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "io/files.h"
 #include "policy/config.h"
+#include "policy/defaults.h"
 #include "policy/explain.h"
 
 #define JSON_LINE_MAX (64 * 1024)
@@ -25,7 +26,8 @@ static void print_message(const struct config_message *message)
 
 static struct config *load(const char *path, struct config_report *report)
 {
-    struct config_files files = {.read = files_read, .glob = files_glob};
+    struct config_files files = {
+        .read = files_read, .glob = files_glob, .defaults = config_defaults()};
     return config_load(path, &files, report);
 }
 

@@ -170,6 +170,12 @@ static void print_trouble(const struct json *reply, const struct json *spool)
         put_count(&line, spool, "damagedRecords", " (see the log)");
         end(&line);
     }
+    if (number(json_member(reply, "traffic"), "costlyReplies") > 0) {
+        begin(&line, "!");
+        buffer_put_string(&line.out, "replies of category other, being too costly to sort: ");
+        put_count(&line, json_member(reply, "traffic"), "costlyReplies", " (see the log)");
+        end(&line);
+    }
 }
 
 void show_status(const struct answer *answer)

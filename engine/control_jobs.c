@@ -338,6 +338,7 @@ static void count_worker(struct control_question *question)
         .delivered = scheduler->delivered_rcpts,
         .deferred = scheduler->deferred_rcpts,
         .bounced = scheduler->bounced_rcpts,
+        .costly_replies = scheduler->costly_replies,
         .opened = scheduler->opened,
         .turns = worker->turns,
         .sessions = sessions.open,
@@ -358,6 +359,7 @@ static struct control_totals sum_totals(const struct control_job *job)
         sum.delivered += one->delivered;
         sum.deferred += one->deferred;
         sum.bounced += one->bounced;
+        sum.costly_replies += one->costly_replies;
         sum.opened += one->opened;
         sum.turns += one->turns;
         sum.sessions += one->sessions;
@@ -431,6 +433,7 @@ static void answer_status(struct control_job *job, struct json_writer *writer)
     json_put_u64(writer, "delivered", sum.delivered);
     json_put_u64(writer, "deferred", sum.deferred);
     json_put_u64(writer, "bounced", sum.bounced);
+    json_put_u64(writer, "costlyReplies", sum.costly_replies);
     json_end_object(writer);
     json_begin_object(writer, "connections");
     json_put_u64(writer, "in", sum.sessions);

@@ -50,6 +50,7 @@ struct control_row {
 /* Totals of one worker. */
 struct control_totals {
     uint64_t rcpts, connections, sites, delivered, deferred, bounced, opened, turns;
+    uint64_t costly_replies;
     uint64_t sessions, messages_in, rcpts_in, messages_refused;
 };
 

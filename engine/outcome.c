@@ -10,41 +10,68 @@
 #include "journal.h"
 #include "policy/bounce.h"
 #include "policy/domain.h"
+#include "policy/pattern.h"
 #include "policy/retry.h"
+#include "policy/rules.h"
 #include "queue.h"
 #include "schedule.h"
 #include "site.h"
 #include "smtp/status.h"
 #include "spools.h"
 
+#define DIAG_MAX (REPLY_TEXT_MAX + 32)
+
 struct outcomes {
     struct io *io;
     struct spools *spools;
     struct scheduler *scheduler;
     uint32_t worker;
+    const struct rule_list *bounce_rules;
+    struct pattern_matcher *matcher;
+    /* The reply sorted last: that of a final dot or a greeting is many recipients'. */
+    char sorted_diag[DIAG_MAX];
+    size_t sorted_len; /* 0: none */
+    struct bounce_verdict sorted;
+    bool costly_logged; /* since the configuration was loaded */
     char encoded[EVENT_BYTES_MAX];
 };
 
 /* Texts an event points to while it is encoded. */
 struct event_texts {
-    char status[160], diag[REPLY_TEXT_MAX + 32], message_id[21];
+    char status[160], diag[DIAG_MAX], message_id[21];
 };
 
 struct outcomes *outcomes_create(const struct outcomes_options *options)
 {
     struct outcomes *outcomes = calloc(1, sizeof *outcomes);
-    if (outcomes != NULL) {
-        outcomes->io = options->io;
-        outcomes->spools = options->spools;
-        outcomes->scheduler = options->scheduler;
-        outcomes->worker = options->worker;
+    struct pattern_matcher *matcher = pattern_matcher_create();
+    if (outcomes == NULL || matcher == NULL) {
+        free(outcomes);
+        pattern_matcher_destroy(matcher);
+        return NULL;
     }
+    outcomes->io = options->io;
+    outcomes->spools = options->spools;
+    outcomes->scheduler = options->scheduler;
+    outcomes->worker = options->worker;
+    outcomes->matcher = matcher;
+    outcomes_reload(outcomes, options->config);
     return outcomes;
 }
 
 void outcomes_destroy(struct outcomes *outcomes)
 {
+    if (outcomes != NULL) {
+        pattern_matcher_destroy(outcomes->matcher);
+    }
     free(outcomes);
+}
+
+void outcomes_reload(struct outcomes *outcomes, const struct config *config)
+{
+    outcomes->bounce_rules = config_rules(config, SCOPE_BOUNCE_PATTERNS, BYTES(""));
+    outcomes->sorted_len = 0;
+    outcomes->costly_logged = false;
 }
 
 /* ---- building the event ---- */
@@ -112,11 +139,34 @@ static void add_reply(struct event *event, struct event_texts *texts, const stru
     event->smtp_code = reply->code;
 }
 
-static void add_category(struct event *event, const struct reply *reply)
+static void note_costly(struct outcomes *outcomes, const struct event *event)
 {
-    struct bounce_verdict verdict = bounce_classify(reply);
-    event->bounce_category = bytes_from_string(verdict.category);
-    event->bounce_class = bytes_from_string(verdict.class);
+    const struct rule *rule = outcomes->sorted.rule;
+    outcomes->scheduler->costly_replies++;
+    if (!outcomes->costly_logged) {
+        outcomes->costly_logged = true;
+        LOG_WARNING("queue %.*s: sorting a reply of %zu bytes: the rule at %s:%u takes too long "
+                    "for it: the category is other (said once, counted in show status)",
+                    BYTES_FMT(event->queue), event->dsn_diag.len, rule->origin.file,
+                    rule->origin.line);
+    }
+}
+
+/* The diagnosis says all that the rules see of a reply. */
+static void add_category(struct outcomes *outcomes, struct event *event, const struct reply *reply)
+{
+    struct bytes diag = event->dsn_diag;
+    assert(diag.len > 0 && diag.len <= DIAG_MAX);
+    if (!bytes_equal(diag, bytes_of(outcomes->sorted_diag, outcomes->sorted_len))) {
+        outcomes->sorted = bounce_classify(outcomes->bounce_rules, outcomes->matcher, reply);
+        memcpy(outcomes->sorted_diag, diag.data, diag.len);
+        outcomes->sorted_len = diag.len;
+        if (outcomes->sorted.too_costly) {
+            note_costly(outcomes, event);
+        }
+    }
+    event->bounce_category = outcomes->sorted.category;
+    event->bounce_class = bytes_from_string(outcomes->sorted.class);
 }
 
 static struct bytes encode(struct outcomes *outcomes, const struct event *event)
@@ -176,7 +226,7 @@ static void bounce(struct outcomes *outcomes, struct queue *queue, struct rcpt *
                    struct event *event, const struct reply *reply)
 {
     event->type = EVENT_BOUNCED;
-    add_category(event, reply);
+    add_category(outcomes, event, reply);
     queue->site->bounced++;
     outcomes->scheduler->bounced_rcpts++;
     schedule_rcpt_final(outcomes->scheduler, queue, rcpt);
@@ -195,7 +245,7 @@ static void defer(struct outcomes *outcomes, struct queue *queue, struct rcpt *r
     rcpt->due_wall_ms = io_wall_ms(outcomes->io) + (int64_t)wait_ms;
     event->type = EVENT_TRANSIENT;
     event->next_attempt_wall_ms = (uint64_t)rcpt->due_wall_ms;
-    add_category(event, reply);
+    add_category(outcomes, event, reply);
     queue->site->deferred++;
     outcomes->scheduler->deferred_rcpts++;
     queue_note_error(queue, io_wall_ms(outcomes->io), event->dsn_diag);

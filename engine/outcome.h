@@ -13,6 +13,7 @@
 #include "smtp/reply.h"
 
 struct attempt;
+struct config;
 struct io;
 struct outcomes;
 struct queue;
@@ -24,11 +25,15 @@ struct outcomes_options {
     struct io *io;
     struct spools *spools;
     struct scheduler *scheduler;
+    const struct config *config;
     uint32_t worker;
 };
 
-struct outcomes *outcomes_create(const struct outcomes_options *options);
+struct outcomes *outcomes_create(const struct outcomes_options *options); /* NULL: no memory */
 void outcomes_destroy(struct outcomes *outcomes);
+
+/* Replies are sorted by the new configuration's rules; the old is no longer used on return. */
+void outcomes_reload(struct outcomes *outcomes, const struct config *config);
 
 /* A taken recipient got its answer on this connection. 2xx at the final dot: delivered; 4xx:
  * deferred by the recipient's retry list; 5xx: bounced. */

@@ -75,6 +75,7 @@ struct scheduler {
     bool (*site_emptied)(void *owner, struct site *site);
     void *owner;
     uint64_t opened, delivered_rcpts, deferred_rcpts, bounced_rcpts;
+    uint64_t costly_replies;                /* that no bounce category was found for: outcome.c */
     struct rcpt *taken[SCHEDULE_RCPTS_MAX]; /* scratch of schedule_next */
 };
 

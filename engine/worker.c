@@ -125,6 +125,7 @@ static int create_delivery(struct worker *worker, struct error *error)
     worker->outcomes = outcomes_create(&(struct outcomes_options){.io = worker->io,
                                                                   .spools = engine->spools,
                                                                   .scheduler = worker->scheduler,
+                                                                  .config = worker->config,
                                                                   .worker = worker->index});
     worker->attempts = attempts_create(&(struct attempts_options){
         .io = worker->io,
@@ -281,6 +282,7 @@ void worker_reload(struct worker *worker, const struct config *config)
     sessions_reload(worker->sessions);
     listening_reload(&worker->listening, config);
     schedule_reload(worker->scheduler, config);
+    outcomes_reload(worker->outcomes, config);
 }
 
 void worker_destroy(struct worker *worker)

@@ -1,8 +1,12 @@
 #include "policy/bounce.h"
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "policy/directive.h"
+#include "policy/pattern.h"
+#include "policy/rules.h"
 #include "smtp/reply.h"
 
 enum { ANY = 0xffff };
@@ -38,37 +42,128 @@ struct bounce_row {
     struct bounce_verdict verdict;
 };
 
+#define VERDICT(name, kind)                                                                        \
+    (struct bounce_verdict)                                                                        \
+    {                                                                                              \
+        .category = BYTES(name), .class = kind                                                     \
+    }
+
 static const struct bounce_row rows[] = {
-#define BOUNCE_ROW(subject, detail, category, class) {subject, detail, {category, class}},
+#define BOUNCE_ROW(subject, detail, category, class)                                               \
+    {subject, detail, {BYTES_INIT(category), class, NULL, false}},
     BOUNCE_ROWS(BOUNCE_ROW)
 #undef BOUNCE_ROW
 };
+
+static const struct {
+    struct bytes name;
+    const char *class;
+} categories[] = {
+#define CATEGORY_ROW(name, class) {BYTES_INIT(name), class},
+    BOUNCE_CATEGORIES(CATEGORY_ROW)
+#undef CATEGORY_ROW
+};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static const char *class_of(struct bytes category)
+{
+    for (size_t i = 0; i < COUNT(categories); i++) {
+        if (bytes_equal_nocase(categories[i].name, category)) {
+            return categories[i].class;
+        }
+    }
+    return NULL;
+}
+
+#define MISSPELT_MAX 2 /* letters */
+
+const char *bounce_category_near(struct bytes category)
+{
+    for (size_t i = 0; i < COUNT(categories) && class_of(category) == NULL; i++) {
+        if (directive_distance(categories[i].name, category, MISSPELT_MAX) <= MISSPELT_MAX) {
+            return categories[i].name.data;
+        }
+    }
+    return NULL;
+}
 
 /* Replies without an enhanced code: what RFC 5321 4.2.2 says of the plain one. */
 static struct bounce_verdict classify_plain(uint16_t code)
 {
     if (code == 550 || code == 551 || code == 553) {
-        return (struct bounce_verdict){"bad-mailbox", "hard"};
+        return VERDICT("bad-mailbox", "hard");
     }
     if (code == 552 || code == 452) {
-        return (struct bounce_verdict){"quota-issues", "soft"};
+        return VERDICT("quota-issues", "soft");
     }
     if (code >= 500 && code <= 504) {
-        return (struct bounce_verdict){"protocol-errors", "technical"};
+        return VERDICT("protocol-errors", "technical");
     }
-    return (struct bounce_verdict){"other", "soft"};
+    return VERDICT("other", "soft");
 }
 
-struct bounce_verdict bounce_classify(const struct reply *reply)
+struct bounce_verdict bounce_by_codes(const struct reply *reply)
 {
     if (reply->enhanced_class == 0) {
         return classify_plain(reply->code);
     }
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    for (size_t i = 0; i < COUNT(rows); i++) {
         if (rows[i].subject == reply->enhanced_subject &&
             (rows[i].detail == ANY || rows[i].detail == reply->enhanced_detail)) {
             return rows[i].verdict;
         }
     }
     return classify_plain(reply->code);
+}
+
+void bounce_subject(const struct reply *reply, struct buffer *out)
+{
+    bool given = reply->enhanced_class != 0;
+    buffer_printf(out, "%u.%u.%u;smtp;", given ? reply->enhanced_class : reply->code / 100u,
+                  given ? reply->enhanced_subject : 0u, given ? reply->enhanced_detail : 0u);
+    reply_print(reply, out);
+}
+
+/* Where codes and text agree on the category, the codes know more of its class: a 4.2.3 is
+ * content-related as a 5.6.1 is, but another day the mailbox may take it. */
+static struct bounce_verdict verdict_of(const struct rule *rule, const struct reply *reply)
+{
+    assert(rule->keyword == RULE_CATEGORY && rule->action_count == 1);
+    struct bounce_verdict verdict = bounce_by_codes(reply);
+    struct bytes category = rule->actions[0].name;
+    const char *class = class_of(category);
+    if (class != NULL && !bytes_equal_nocase(category, verdict.category)) {
+        verdict.class = class;
+    }
+    verdict.category = category;
+    verdict.rule = rule;
+    return verdict;
+}
+
+struct bounce_verdict bounce_classify(const struct rule_list *rules,
+                                      struct pattern_matcher *matcher, const struct reply *reply)
+{
+    char memory[PATTERN_SUBJECT_MAX];
+    struct buffer subject;
+    if (rules == NULL) {
+        return bounce_by_codes(reply);
+    }
+    buffer_init(&subject, memory, sizeof memory);
+    bounce_subject(reply, &subject);
+    pattern_subject(matcher, buffer_bytes(&subject));
+    for (size_t i = 0; i < rules->count; i++) {
+        const struct rule *rule = &rules->rules[i];
+        enum pattern_result result = pattern_match(matcher, rule->pattern);
+        if (result == PATTERN_MATCH) {
+            return verdict_of(rule, reply);
+        }
+        if (result == PATTERN_LIMIT) {
+            struct bounce_verdict verdict = VERDICT("other", "soft");
+            verdict.rule = rule;
+            verdict.too_costly = true;
+            return verdict;
+        }
+    }
+    return bounce_by_codes(reply);
 }

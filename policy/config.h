@@ -20,6 +20,9 @@
 #define CONFIG_VMTA_NAME_LEN_MAX 64 /* bytes */
 #define CONFIG_MEMORY_MAX        (2048ull * 1024 * 1024)
 
+/* What config_files.defaults is called in origins and messages. */
+#define CONFIG_DEFAULTS_NAME "built-in/bounce-categories.conf"
+
 struct config; /* owned by the caller of config_load */
 
 /* How files are read. Called only inside config_load, by its thread. */
@@ -30,6 +33,8 @@ struct config_files {
     /* Calls `found` for each path that matches, sorted; 0 or -errno. None is not an error. */
     int (*glob)(void *owner, const char *pattern, void (*found)(void *to, const char *path),
                 void *to);
+    /* Read behind the operator's files, as one of them: policy/defaults.h. Empty: nothing. */
+    struct bytes defaults;
 };
 
 /* One finding. `file` lives as long as the report. */

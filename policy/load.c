@@ -1,5 +1,6 @@
 /* Reading files: the stack of includes, and lines handed to those who know them. */
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 
 #include "policy/load.h"
@@ -146,14 +147,28 @@ void load_include(struct loader *loader)
     push_frame(loader, paths, place);
 }
 
-static bool read_text(struct loader *loader, struct bytes path, const struct place *place,
+static int copy_defaults(const struct loader *loader, struct bytes *out)
+{
+    struct bytes text = loader->files->defaults;
+    char *copy = malloc(text.len);
+    if (copy == NULL) {
+        return -ENOMEM;
+    }
+    memcpy(copy, text.data, text.len);
+    *out = bytes_of(copy, text.len);
+    return 0;
+}
+
+static bool read_text(struct loader *loader, struct bytes path, const struct frame *frame,
                       struct bytes *out)
 {
+    const struct place *place = &frame->from;
     if (++loader->file_count > CONFIG_FILES_MAX) {
         report_error(loader->report, place, "more than %d files", CONFIG_FILES_MAX);
         return false;
     }
-    int status = loader->files->read(loader->files->owner, path.data, out);
+    int status = frame->is_defaults ? copy_defaults(loader, out)
+                                    : loader->files->read(loader->files->owner, path.data, out);
     if (status < 0) {
         report_error(loader->report, place, "cannot read %s: %s", path.data, strerror(-status));
         return false;
@@ -178,7 +193,7 @@ static bool open_file(struct loader *loader, struct frame *frame)
         report_error(loader->report, &frame->from, "%s includes itself", path.data);
         return false;
     }
-    bool fine = read_text(loader, path, &frame->from, &text);
+    bool fine = read_text(loader, path, frame, &text);
     if (fine && syntax_begin(&frame->syntax, text, &error, &line) < 0) {
         struct place place = {.file = path.data, .line = line, .column = 1};
         report_error(loader->report, &place, "%s", error.text);
@@ -272,8 +287,21 @@ static bool begin(struct loader *loader, const char *path)
     return true;
 }
 
+/* Behind all else, so that an operator's rules come first. */
+static void push_defaults(struct loader *loader)
+{
+    static const struct bytes name = BYTES_INIT(CONFIG_DEFAULTS_NAME);
+    if (loader->files->defaults.len > 0 && loader->report->errors == 0) {
+        push_frame(loader, (struct string_array){&name, 1}, (struct place){.file = name.data});
+        loader->frames[0].is_defaults = true;
+    }
+}
+
 static void load_all(struct loader *loader)
 {
+    while (load_step(loader)) {
+    }
+    push_defaults(loader);
     while (load_step(loader)) {
     }
     for (size_t i = 0; i < loader->frame_count; i++) {

@@ -37,6 +37,7 @@ struct frame {
     struct string_array paths;
     size_t path_index;
     struct place from; /* the include line */
+    bool is_defaults;  /* config_files.defaults, not a file */
     bool reading;
     struct syntax syntax;
     const char *file;   /* name for origins: lives with the configuration */

@@ -20,16 +20,18 @@
 
 #define JIT_STACK_MIN_BYTES 32768
 #define JIT_STACK_MAX_BYTES 262144
+#define LONG_COUNT          64 /* {0,64} */
 #define DEAR_STEP           32 /* what a step that goes over text again costs */
 
 /* From one starting place; the first are not charged. */
-static const uint32_t step_limits[] = {32, 256, 2048};
+static const uint32_t step_limits[] = {64, 256, 2048};
 #define LEVELS (sizeof step_limits / sizeof step_limits[0])
 
 struct pattern {
     pcre2_code *code;
     struct pattern *next;
     uint32_t step_cost;
+    bool anchored; /* matches at the subject's first byte only */
     size_t len;
     char text[];
 };
@@ -78,7 +80,7 @@ static uint32_t cost_of_step(const pcre2_code *code, struct bytes text)
     bool dear = references > 0;
     for (ptrdiff_t brace = bytes_find(text, '{', 0); brace >= 0;
          brace = bytes_find(text, '{', (size_t)brace + 1)) {
-        dear = dear || count_at(text, (size_t)brace) >= DEAR_STEP;
+        dear = dear || count_at(text, (size_t)brace) >= LONG_COUNT;
     }
     return dear ? DEAR_STEP : 1;
 }
@@ -105,8 +107,13 @@ const struct pattern *pattern_compile(struct pattern_set *set, struct bytes text
         /* May fail where memory must not be executable; then it is interpreted. */
         pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
     }
-    *pattern = (struct pattern){
-        .code = code, .next = set->first, .step_cost = cost_of_step(code, text), .len = text.len};
+    uint32_t options = 0;
+    pcre2_pattern_info(code, PCRE2_INFO_ALLOPTIONS, &options);
+    *pattern = (struct pattern){.code = code,
+                                .next = set->first,
+                                .step_cost = cost_of_step(code, text),
+                                .anchored = (options & PCRE2_ANCHORED) != 0,
+                                .len = text.len};
     if (text.len > 0) {
         memcpy(pattern->text, text.data, text.len);
     }
@@ -173,7 +180,8 @@ void pattern_subject(struct pattern_matcher *matcher, struct bytes subject)
 /* False: what the pattern could take with so many steps is more than is left. */
 static bool charge(struct pattern_matcher *matcher, const struct pattern *pattern, uint32_t steps)
 {
-    uint64_t cost = (uint64_t)steps * pattern->step_cost * (matcher->subject.len + 1);
+    size_t places = pattern->anchored ? 1 : matcher->subject.len + 1;
+    uint64_t cost = (uint64_t)steps * pattern->step_cost * places;
     if (cost > matcher->steps_left) {
         return false;
     }

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 
+#include "policy/bounce.h"
 #include "policy/load.h"
 #include "policy/reply_rules.h"
 
@@ -274,8 +275,14 @@ static void load_category(struct loader *loader)
         return;
     }
     take_plain(loader, &words, 1, &actions);
-    if (actions.count == 1 && !value_is_name(actions.items[0].name)) {
-        refuse(loader, actions.items[0].name, "the name of a category is one word");
+    struct bytes category = actions.count == 1 ? actions.items[0].name : BYTES("other");
+    const char *near = bounce_category_near(category);
+    struct place place = loader_place(loader, category.data);
+    if (!value_is_name(category)) {
+        refuse(loader, category, "the name of a category is one word");
+    } else if (near != NULL) {
+        report_warning(loader->report, &place, "'%.*s' becomes a category of its own: '%s' is one",
+                       BYTES_FMT(category), near);
     }
     keep_rule(loader, rule, &actions);
 }

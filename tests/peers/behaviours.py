@@ -131,6 +131,27 @@ def perm_fail(world):
     check_equal(mx.transactions[0].data_code, 554, "the pipelined DATA's reply")
 
 
+@test("5 a bounce has the category of the rule its reply meets, ours before the program's")
+def categories(world):
+    said = {"ours.test": "554 5.7.1 our own words on a block list",
+            "theirs.test": "554 5.7.1 on a block list", "codes.test": "554 5.2.2 so",
+            "reload.test": "554 5.7.1 something else"}
+    for last, (domain, reply) in enumerate(said.items(), 11):
+        world.mx(last, [domain], rcpt=reply)
+    rules = "<bounce-category-patterns>\n/%s/ mine\n</bounce-category-patterns>"
+    engine = world.engine(extra=rules % "own words")
+    for domain in list(said)[:3]:
+        world.send(f"u@{domain}")
+    records = {one["rcpt"][2:]: (one["bounceCat"], one["bounceClass"])
+               for one in engine.wait_records("b", 3)}
+    check_equal(records, {"ours.test": ("mine", "block"), "theirs.test": ("spam-related", "block"),
+                          "codes.test": ("quota-issues", "soft")}, "categories")
+    engine.write(extra=rules % "something else")
+    engine.command("reload")
+    world.send("u@reload.test")
+    check_equal(engine.wait_records("b", 4)[3]["bounceCat"], "mine", "after a reload")
+
+
 def gaps(times):
     return [later - earlier for earlier, later in zip(times, times[1:])]
 

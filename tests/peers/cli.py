@@ -176,7 +176,8 @@ def check_trouble(cli, write):
     cli.reset()
     spool = {**STATUS["spool"], "hold": "the disk is full", "syncFailures": 2, "damagedRecords": 1}
     del spool["bytesMax"]
-    cli.daemon.replies["show status"] = {**STATUS, "state": "draining", "spool": spool}
+    cli.daemon.replies["show status"] = {**STATUS, "state": "draining", "spool": spool,
+                                         "traffic": {**STATUS["traffic"], "costlyReplies": 7}}
     code, out, _ = cli.run("show", "status")
     cli.check("a status with trouble is still an answer", code == OK, code)
     cli.golden("show-status-trouble", out, write)

@@ -1,7 +1,7 @@
 """Rows C: what a receiving host may do to our client, over real sockets.
 
-The long time-outs (C16, C36, C41) are in tests/sim/test_sim_rows.c; C27 to C30 and C38 belong to
-features of their own."""
+The long time-outs (C16, C36, C41) are in tests/sim/test_sim_rows.c; C27 to C30 belong to features
+of their own."""
 import re
 import ssl
 import time
@@ -1090,3 +1090,22 @@ def c43_none(world):
     record = engine.wait_records("tq", 1)[0]
     check("4.7." in record["dsnStatus"], record["dsnStatus"])
     check_equal(mx.transactions, [], "transactions")
+
+
+@test("C38 a reply made to be slow to sort is other, and counted; mail for others goes on")
+def c38(world):
+    slow = b"550 5.1.1 " + b"a" * 600 + b"-b-" + b"a" * 60000 + b"\r\n"
+    world.mx(11, ["slow.test"], rcpt=[slow])
+    world.mx(12, ["other.test"])
+    rules = "".join(f"/(a+)+{number}$|(a+)+b/ mine\n" for number in range(200))
+    engine = world.engine(
+        extra=f"<bounce-category-patterns>\n{rules}</bounce-category-patterns>")
+    with world.client() as client:
+        client.hello()
+        for number in range(20):
+            client.message(f"u{number}@slow.test")
+            client.message(f"u{number}@other.test")
+    records = engine.wait_records("b", 20)
+    check_equal({one["bounceCat"] for one in records}, {"other"}, "categories")
+    engine.wait_records("d", 20)
+    check(engine.status()["traffic"]["costlyReplies"] >= 1, str(engine.status()["traffic"]))

@@ -7,6 +7,7 @@
 #include "engine.h"
 #include "io/io.h"
 #include "policy/config.h"
+#include "policy/defaults.h"
 #include "sim_memory.h"
 #include "spools.h"
 #include "worker.h"
@@ -46,7 +47,8 @@ static int on_glob(void *owner, const char *pattern, void (*found)(void *to, con
 static struct config *on_load(void *owner, struct error *error)
 {
     struct config_report report = {0};
-    struct config_files files = {.owner = owner, .read = on_read, .glob = on_glob};
+    struct config_files files = {
+        .owner = owner, .read = on_read, .glob = on_glob, .defaults = config_defaults()};
     struct config *config = config_load("posthaste.conf", &files, &report);
     for (size_t i = 0; i < report.count && config == NULL; i++) {
         if (!report.messages[i].warning) {

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "policy/config.h"
+#include "policy/defaults.h"
 
 struct memory_file {
     const char *path;
@@ -58,6 +59,17 @@ static struct config *load_files(const struct memory_file *files)
 {
     struct memory_files memory = {files};
     struct config_files how = {.owner = &memory, .read = memory_read, .glob = memory_glob};
+    config_report_deinit(&report);
+    return config_load(files[0].path, &how, &report);
+}
+
+/* The text, and behind it the program's own defaults. */
+static inline struct config *load_with_defaults(const char *text)
+{
+    struct memory_file files[] = {{"/etc/main.conf", text, 0}, {NULL, NULL, 0}};
+    struct memory_files memory = {files};
+    struct config_files how = {
+        .owner = &memory, .read = memory_read, .glob = memory_glob, .defaults = config_defaults()};
     config_report_deinit(&report);
     return config_load(files[0].path, &how, &report);
 }

@@ -68,6 +68,7 @@ static struct world {
     uint32_t message_count;
     char events[EVENTS_MAX]; /* types, in order */
     uint64_t next_attempt_ms[EVENTS_MAX];
+    char category[64], class[16]; /* of the last event */
     uint32_t event_count, recall_count, quit_count;
     bool held;
     struct state_write writes[STATES_MAX]; /* not yet stable */
@@ -156,6 +157,8 @@ void spool_put_outcome(struct spool *spool, uint32_t worker, const struct spool_
     CHECK(world.event_count < EVENTS_MAX);
     world.next_attempt_ms[world.event_count] = event.next_attempt_wall_ms;
     world.events[world.event_count++] = (char)event.type;
+    snprintf(world.category, sizeof world.category, "%.*s", BYTES_FMT(event.bounce_category));
+    snprintf(world.class, sizeof world.class, "%.*s", BYTES_FMT(event.bounce_class));
 }
 
 void spool_write_state(struct spool *spool, uint32_t worker, struct bytes key, struct bytes value,
@@ -313,8 +316,8 @@ static struct scheduler *make_scheduler(uint32_t worker)
         .host_name = "host.example",
         .others = world.schedulers,
     });
-    world.outcomes[worker] = outcomes_create(
-        &(struct outcomes_options){.io = &world.io, .scheduler = scheduler, .worker = worker});
+    world.outcomes[worker] = outcomes_create(&(struct outcomes_options){
+        .io = &world.io, .scheduler = scheduler, .config = world.config, .worker = worker});
     scheduler_attach(scheduler, &world.attempts, world.outcomes[worker]);
     return scheduler;
 }
@@ -365,7 +368,7 @@ static void run(void)
     CHECK(rests); /* the schedulers do not */
 }
 
-static void pass(uint64_t ms)
+static inline void pass(uint64_t ms)
 {
     world.io.now_ms += ms;
     timers_run(&world.io.timers, world.io.now_ms);
@@ -417,13 +420,13 @@ static inline void free_transaction(struct transaction *transaction)
 }
 
 /* What it carries is answered so; then it rests. */
-static inline void answer(uint32_t n, uint16_t code, const char *enhanced)
+static inline void answer_with(uint32_t n, uint16_t code, const char *enhanced, const char *text)
 {
     struct attempt *attempt = world.attempts.made[n];
     struct transaction *transaction = attempt->next;
     CHECK(transaction != NULL);
     struct reply reply;
-    reply_make(&reply, code, enhanced, "so");
+    reply_make(&reply, code, enhanced, text);
     for (uint32_t i = 0; i < transaction->rcpt_count; i++) {
         outcome_of_rcpt(world.outcomes[attempt->site->scheduler->worker], attempt,
                         transaction->rcpts[i], CLIENT_STAGE_FINAL, &reply, false);
@@ -433,6 +436,11 @@ static inline void answer(uint32_t n, uint16_t code, const char *enhanced)
     schedule_idle(attempt->site->scheduler, attempt);
     schedule_mark(attempt->site->scheduler, attempt->site);
     run();
+}
+
+static inline void answer(uint32_t n, uint16_t code, const char *enhanced)
+{
+    answer_with(n, code, enhanced, "so");
 }
 
 static inline void close_attempt(uint32_t n)

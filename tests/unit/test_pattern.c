@@ -2,8 +2,8 @@
 #include "policy/pattern.h"
 
 #include <stdlib.h>
-#include <time.h>
 
+#include "hostile_text.h"
 #include "test.h"
 
 static struct pattern_set set;
@@ -119,35 +119,8 @@ static const char *const costly[] = {
     "a.{0,200}b.{0,200}9",
     "\\d+\\.\\d+\\.\\d+\\.\\d+ .*listed9",
 };
-/* What a subject is made of, over and over. */
-static const char *const units[] = {
-    "a",         "a@",       "ab", "a@a ", "user ",
-    "user x@x ", "unknown ", "1",  "1. ",  "x ",
-    "aA",        " ",        "ä",  "\xff", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaab ",
-};
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define HOSTILE_LEN  (1 << 20)
-
-/* Some expressions are only slow where the letters they end with are there. */
-static void fill(char *subject, const char *unit, size_t len, bool with_end)
-{
-    static const char end[] = "unavailable known bcxz1q@=y,9";
-    size_t unit_len = strlen(unit);
-    for (size_t i = 0; i < len; i++) {
-        subject[i] = unit[i % unit_len];
-    }
-    if (with_end) {
-        size_t seen = len < PATTERN_SUBJECT_MAX ? len : PATTERN_SUBJECT_MAX;
-        memcpy(subject + seen - strlen(end), end, strlen(end));
-    }
-}
-
-static int64_t cpu_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 /* The least of three: somebody else's moment on this core is not the expression's cost. */
 static int64_t cost_us(const struct pattern *const *list, size_t count, struct bytes subject)
@@ -177,9 +150,9 @@ static int64_t worst_us(const struct pattern *const *list, size_t count)
 {
     char *subject = malloc(HOSTILE_LEN);
     int64_t worst = 0;
-    for (size_t i = 0; i < COUNT(units) * 4; i++) {
+    for (size_t i = 0; i < HOSTILE_UNITS * 4; i++) {
         size_t len = i % 2 == 0 ? HOSTILE_LEN : 300;
-        fill(subject, units[i / 4], len, i / 2 % 2 == 0);
+        hostile_fill(subject, hostile_units[i / 4], len, PATTERN_SUBJECT_MAX, i / 2 % 2 == 0);
         int64_t took = cost_us(list, count, bytes_of(subject, len));
         worst = took > worst ? took : worst;
     }
@@ -190,11 +163,13 @@ static int64_t worst_us(const struct pattern *const *list, size_t count)
 TEST(c38_a_megabyte_against_one_costly_expression_is_over_soon)
 {
     matcher = pattern_matcher_create();
-    for (size_t i = 0; i < COUNT(costly); i++) {
-        const struct pattern *pattern = compile(costly[i]);
+    for (size_t i = 0; i < COUNT(costly) * 2; i++) {
+        char expression[128];
+        snprintf(expression, sizeof expression, "%s%s", i % 2 == 0 ? "" : "^", costly[i / 2]);
+        const struct pattern *pattern = compile(expression);
         int64_t us = worst_us(&pattern, 1);
         if (us >= 5000) {
-            printf("%s took %lld us\n", costly[i], (long long)us);
+            printf("%s took %lld us\n", expression, (long long)us);
         }
         CHECK(us < 5000);
     }
@@ -219,7 +194,7 @@ TEST(c38_a_megabyte_against_a_list_of_costly_expressions_is_over_soon)
 TEST(what_is_too_costly_is_said_and_the_next_subject_has_its_own_steps)
 {
     char subject[PATTERN_SUBJECT_MAX];
-    fill(subject, "a", sizeof subject, false);
+    hostile_fill(subject, "a", sizeof subject, sizeof subject, false);
     CHECK_INT(match("(a+)+b", "aaaab"), PATTERN_MATCH);
     const struct pattern *pattern = compile("(a+)+$9|b(a+)+c");
     const struct pattern *plain = compile("aaa$");
@@ -238,7 +213,7 @@ TEST(what_is_too_costly_is_said_and_the_next_subject_has_its_own_steps)
 TEST(a_search_that_needs_more_steps_than_most_gets_them)
 {
     char subject[400];
-    fill(subject, "a", sizeof subject, false);
+    hostile_fill(subject, "a", sizeof subject, sizeof subject, false);
     memcpy(subject + 390, "a@b c", 5);
     matcher = pattern_matcher_create();
     pattern_subject(matcher, bytes_of(subject, sizeof subject));

@@ -1,0 +1,3 @@
+# A text file as C string literals, one per line.
+s/[\\"]/\\&/g
+s/.*/"&\\n"/
