@@ -20,7 +20,9 @@
 #define NAME_LEN_MAX    511 /* bytes of "domain/virtual-mta", as the daemon keeps pauses */
 #define REQUEST_MAX     8192
 
-enum client_argument { NONE, QUEUE, EXACT_QUEUE, QUEUE_OR_ALL, DOMAIN };
+#define REPLY_MAX       1100 /* bytes of a reply: the rules see less */
+
+enum client_argument { NONE, QUEUE, EXACT_QUEUE, QUEUE_OR_ALL, DOMAIN, REPLY };
 
 struct client_command {
     const char *name;
@@ -40,6 +42,7 @@ static const struct client_command client_commands[] = {
 struct wish {
     const struct client_command *command;
     char name[NAME_LEN_MAX + 1]; /* of a queue or domain; "" if none */
+    const char *reply;           /* NULL: none */
     bool exact;
     uint64_t items, timeout_seconds;
 };
@@ -88,11 +91,15 @@ static bool take_name(struct wish *wish, const char *word)
 static int check_wish(const struct command_line *line, const struct wish *wish)
 {
     enum client_argument argument = wish->command->argument;
-    bool optional = argument == NONE || argument == QUEUE_OR_ALL;
+    bool optional = argument == NONE || argument == QUEUE_OR_ALL || argument == REPLY;
+    if (argument == REPLY && wish->reply == NULL) {
+        return commands_usage(line, "a reply is needed");
+    }
     if (wish->name[0] == '\0' && !optional) {
         return commands_usage(line, "%s is needed", argument == DOMAIN ? "a domain" : "a queue");
     }
-    if (wish->name[0] != '\0' && !wish->exact && (argument == EXACT_QUEUE || argument == DOMAIN)) {
+    bool wants_one = argument == EXACT_QUEUE || argument == DOMAIN || argument == REPLY;
+    if (wish->name[0] != '\0' && !wish->exact && wants_one) {
         return commands_usage(line, "one name is needed, without wildcards");
     }
     return EXIT_OK;
@@ -108,6 +115,13 @@ static int read_words(const struct command_line *line, struct wish *wish)
         if ((wish->items > 0 && take_number(word, "--maxitems=", ITEMS_MAX, &wish->items)) ||
             take_number(word, "--timeout=", TIMEOUT_MAX, &wish->timeout_seconds)) {
             continue;
+        }
+        if (wish->command->argument == REPLY && wish->reply == NULL) {
+            wish->reply = word;
+            continue;
+        }
+        if (wish->command->argument == REPLY && wish->name[0] != '\0') {
+            return commands_usage(line, "'%s' is one word too many: quote the reply", word);
         }
         if (word[0] == '-' || wish->command->argument == NONE || wish->name[0] != '\0') {
             return commands_usage(line, "argument '%s' is not understood", word);
@@ -132,6 +146,10 @@ static struct bytes write_request(const struct wish *wish, char memory[REQUEST_M
     json_put_string(&writer, "command", bytes_from_string(wish->command->name));
     if (wish->name[0] != '\0') {
         json_put_string(&writer, "queue", bytes_from_string(wish->name));
+    }
+    if (wish->reply != NULL) {
+        struct bytes reply = bytes_from_string(wish->reply);
+        json_put_string(&writer, "reply", bytes_slice(reply, 0, REPLY_MAX));
     }
     if (wish->items > 0) {
         json_put_u64(&writer, "maxitems", wish->items);

@@ -30,6 +30,7 @@ void show_pause(const struct answer *answer);
 void show_resume(const struct answer *answer);
 void show_schedule(const struct answer *answer);
 void show_resolve(const struct answer *answer);
+void show_reply(const struct answer *answer); /* commands_replies.c */
 
 /* Judges: the exit code; other than 0, it has been said why. */
 int accept_all(const struct answer *answer);

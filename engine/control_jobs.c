@@ -469,13 +469,18 @@ static void put_setting(void *to, const struct explain_line *line)
     json_end_object(writer);
 }
 
-static void answer_settings(struct control_job *job, struct json_writer *writer)
+void control_split_queue(const struct control_job *job, struct bytes *domain, struct bytes *vmta)
 {
     struct bytes name = bytes_from_string(job->pattern);
     ptrdiff_t slash = bytes_find(name, '/', 0);
-    struct bytes domain = slash < 0 ? name : bytes_slice(name, 0, (size_t)slash);
-    struct bytes vmta_name =
-        slash < 0 ? BYTES("{default}") : bytes_slice(name, (size_t)slash + 1, name.len);
+    *domain = slash < 0 ? name : bytes_slice(name, 0, (size_t)slash);
+    *vmta = slash < 0 ? BYTES("{default}") : bytes_slice(name, (size_t)slash + 1, name.len);
+}
+
+static void answer_settings(struct control_job *job, struct json_writer *writer)
+{
+    struct bytes domain, vmta_name;
+    control_split_queue(job, &domain, &vmta_name);
     const struct config *config = job->engine->config;
     const struct config_vmta *vmta = config_vmta(config, vmta_name);
     json_put_bool(writer, "orphaned", vmta == NULL);
@@ -625,6 +630,7 @@ const struct control_command control_commands[] = {
     {"show vmtas", collect_rows, answer_vmtas},
     {"show settings", NULL, answer_settings},
     {"resolve", NULL, answer_resolve},
+    {"test-bounce", NULL, control_answer_reply},
     {"pause queue", pause_at_worker, answer_pause},
     {"resume queue", resume_at_worker, answer_resume},
     {"schedule", retry_at_worker, answer_count},
@@ -644,6 +650,11 @@ static const struct control_command *find_command(const char *name)
         }
     }
     return NULL;
+}
+
+static bool is_command(const struct control_job *job, const char *name)
+{
+    return strcmp(job->command->name, name) == 0;
 }
 
 static struct control_job *create_job(struct control_client *client, struct bytes line)
@@ -668,14 +679,11 @@ static struct control_job *create_job(struct control_client *client, struct byte
     job->max_items = (uint64_t)json_get_integer(request, "maxitems", CONTROL_ITEMS_DEFAULT);
     if (job->command == NULL) {
         error_set(&job->error, 64, "unknown command '%s'", name == NULL ? "" : name);
+    } else if (is_command(job, "test-bounce")) {
+        control_take_reply(job, request);
     }
     json_free(request);
     return job;
-}
-
-static bool is_command(const struct control_job *job, const char *name)
-{
-    return strcmp(job->command->name, name) == 0;
 }
 
 static void start_resolve(struct control_job *job)

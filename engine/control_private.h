@@ -9,6 +9,7 @@
 #include "io/io.h"
 #include "io/mailbox.h"
 #include "resolve.h"
+#include "smtp/reply.h"
 
 #define CONTROL_ROWS_MAX      200000 /* sites looked at for one command */
 #define CONTROL_ITEMS_DEFAULT 1000   /* rows of one reply unless maxitems says otherwise */
@@ -84,6 +85,8 @@ struct control_job {
     struct error error; /* code != 0: the reply is an error */
     struct resolve_request resolve;
     struct route *route;
+    struct reply reply; /* to be sorted */
+    bool has_queue;
     struct control_question questions[];
 };
 
@@ -92,6 +95,13 @@ void control_start(struct control_client *client, struct bytes line);
 
 /* The reply of a client's job, taken over (malloc'ed, with its newline). */
 void control_reply(struct control_client *client, char *reply, size_t len);
+
+/* The parts of job->pattern, "domain/vmta"; without a slash it is the domain's {default}. */
+void control_split_queue(const struct control_job *job, struct bytes *domain, struct bytes *vmta);
+
+/* control_replies.c: `test-bounce`. Take reads the request, or sets job->error. */
+void control_take_reply(struct control_job *job, const struct json *request);
+void control_answer_reply(struct control_job *job, struct json_writer *writer);
 
 extern const struct control_command control_commands[];
 

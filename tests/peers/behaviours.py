@@ -146,6 +146,15 @@ def categories(world):
                for one in engine.wait_records("b", 3)}
     check_equal(records, {"ours.test": ("mine", "block"), "theirs.test": ("spam-related", "block"),
                           "codes.test": ("quota-issues", "soft")}, "categories")
+    code, out, _ = engine.command("test-bounce", said["ours.test"], "ours.test/v1")
+    line = engine.configuration.read_text().split("\n").index("/own words/ mine") + 1
+    check(code == 0 and f"/own words/ at {engine.configuration}:{line}" in out, out)
+    check("pattern list none" in out, out)
+    code, out, _ = engine.command("test-bounce", "smtp;" + said["theirs.test"])
+    check(code == 0 and "category     spam-related" in out and "bounce-categories.conf:" in out,
+          out)
+    check_equal(engine.command("test-bounce", "no such user")[0], 64, "no reply: exit code")
+    check_equal(engine.command("test-bounce", "550 no", "a.test/v9")[0], 68, "unknown: exit code")
     engine.write(extra=rules % "something else")
     engine.command("reload")
     world.send("u@reload.test")

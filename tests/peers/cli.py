@@ -172,6 +172,47 @@ def check_tables(cli, write):
         cli.golden(words.split("/")[0].replace(" ", "-").replace("*", "any"), out, write)
 
 
+RULE = {"pattern": "/\\bno such user\\b/", "file": "/etc/posthaste/posthaste.conf", "line": 12}
+SORTED = {"status": "success", "subject": "5.1.1;smtp;550 5.1.1 no such user",
+          "category": "bad-mailbox", "class": "hard"}
+
+
+def check_replies(cli, write):
+    action = {**RULE, "pattern": "/try again/", "line": 31, "tooCostly": False,
+              "actions": "retry-as-told trigger=3/10m", "inEffect": False, "waitMs": 300000}
+    words = ["test-bounce", "550 5.1.1 no such user"]
+    for name, more, reply in (
+            ("rule", [], {"rule": {**RULE, "tooCostly": False}}),
+            ("codes", [], {}),
+            ("costly", [], {"category": "other", "rule": {**RULE, "tooCostly": True}}),
+            ("queue", ["gmail.com/v"], {"smtpPatternList": "careful", "action": action}),
+            ("queue-in-effect", ["gmail.com"],
+             {"smtpPatternList": "careful",
+              "action": {**action, "actions": "skip-mx", "inEffect": True, "waitMs": None}}),
+            ("queue-costly", ["gmail.com"],
+             {"smtpPatternList": "careful", "action": {**action, "tooCostly": True}}),
+            ("queue-unmatched", ["gmail.com"], {"smtpPatternList": "careful"}),
+            ("queue-without-list", ["gmail.com"], {"smtpPatternList": ""}),
+            ("hostile", [], {"subject": "5.0.0;smtp;550 \x1b[31m\u202e", "rule": {
+                **RULE, "pattern": "/\x1b/", "file": "a\nb"}})):
+        cli.reset()
+        answer = {**SORTED, **reply}
+        if answer.get("action"):
+            answer["action"] = {key: value for key, value in answer["action"].items()
+                                if value is not None}
+        cli.daemon.replies["test-bounce"] = answer
+        code, out, err = cli.run(*words, *more)
+        cli.check(f"test-bounce, {name}: exit 0", code == OK and err == "", code, err)
+        cli.golden(f"test-bounce-{name}", out, write)
+    cli.daemon.replies["test-bounce"] = {"status": "success", "rule": 7, "smtpPatternList": [],
+                                         "action": "x"}
+    code, out, err = cli.run(*words)
+    cli.check("test-bounce: members of another type print", code == OK and err == "", out, err)
+    cli.daemon.replies["test-bounce"] = {"status": "error", "code": 68, "message": "no v"}
+    code, out, err = cli.run(*words, "gmail.com/v")
+    cli.check("test-bounce of an unknown virtual MTA", code == UNKNOWN and "no v" in err, code, err)
+
+
 def check_trouble(cli, write):
     cli.reset()
     spool = {**STATUS["spool"], "hold": "the disk is full", "syncFailures": 2, "damagedRecords": 1}
@@ -202,6 +243,11 @@ def check_requests(cli):
             (["schedule", "*"], {"command": "schedule", "queue": "*/{default}"}),
             (["resolve", "münchen.example"],
              {"command": "resolve", "queue": "xn--mnchen-3ya.example"}),
+            (["test-bounce", "550 no"], {"command": "test-bounce", "reply": "550 no"}),
+            (["test-bounce", "-1", "A.com"],
+             {"command": "test-bounce", "reply": "-1", "queue": "a.com/{default}"}),
+            (["test-bounce", "550 " + "\xfc\x01" * 2000],
+             {"command": "test-bounce", "reply": "550 " + "\xfc\x01" * 365 + "\ufffd"}),
             (["reload"], {"command": "reload"}),
             (["--json", "show", "status"], {"command": "show status"})):
         cli.reset()
@@ -215,6 +261,8 @@ def check_usage(cli):
     for words in ([], ["show"], ["show", "nonsense"], ["frobnicate"], ["pause"], ["pause", "queue"],
                   ["pause", "queue", "a/b/c"], ["pause", "queue", "/v"], ["pause", "queue", "a/"],
                   ["pause", "queue", "x" * 600], ["pause", "queue", "a/b", "c/d"],
+                  ["test-bounce"], ["test-bounce", "550 no", "*/v"],
+                  ["test-bounce", "550", "no", "such"], ["test-bounce", "550 no", "a/b/c"],
                   ["show", "settings", "*/v"], ["show", "settings"], ["resolve"],
                   ["resolve", "a/b"], ["resolve", "*"], ["reload", "now"],
                   ["show", "queues", "--maxitems=0"], ["show", "queues", "--maxitems=x"],
@@ -228,7 +276,7 @@ def check_usage(cli):
     cli.check("--help lists every command", code == OK and "show topqueues" in out, code, out)
     for line in out.splitlines():
         if line.startswith("  ") and not line.startswith("  -"):
-            words = [word for word in line[:42].split() if word.islower() and word.isalpha()]
+            words = [word for word in line[:42].split() if word.islower() and word.replace("-", "").isalpha()]
             code, text, err = cli.run(*words, "--help")
             paragraph = text.split("\n\n")[-1]
             cli.check(f"{' '.join(words)} --help: one paragraph",
@@ -493,6 +541,7 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         cli = Cli(sys.argv[1], work)
         check_tables(cli, write)
+        check_replies(cli, write)
         check_trouble(cli, write)
         check_requests(cli)
         check_usage(cli)
