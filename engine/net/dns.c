@@ -17,6 +17,7 @@
 
 #include "base/map.h"
 #include "net/dns_answer.h"
+#include "net/dns_records.h"
 
 #define WATCHES_MAX        256   /* sockets of the resolver library at once */
 #define LOOKUPS_MAX        20000 /* questions under way and waiting */
@@ -42,10 +43,7 @@ struct cached {
     uint64_t expires_ms;
     enum dns_status status;
     enum dns_type type;
-    bool is_alias;
-    uint32_t mx_count, address_count;
-    struct dns_mx *mx;
-    struct address *addresses;
+    struct dns_records records;
     char name[];
 };
 
@@ -188,8 +186,7 @@ static void forget(struct dns *dns, struct cached *cached)
 {
     map_remove(&dns->cache, &cached->entry);
     list_remove(&cached->node);
-    free(cached->mx);
-    free(cached->addresses);
+    dns_records_deinit(&cached->records);
     free(cached);
 }
 
@@ -222,30 +219,22 @@ static uint32_t life_s(enum dns_status status, const struct dns_answer *answer)
     return ttl_s == 0 ? 1 : ttl_s;
 }
 
-static bool copy_records(struct cached *cached, const struct dns_answer *answer)
+/* A view; valid as long as the answer. */
+static struct dns_records records_of(struct dns_answer *answer)
 {
-    if (answer->mx_count > 0) {
-        cached->mx = malloc(answer->mx_count * sizeof *cached->mx);
-        if (cached->mx == NULL) {
-            return false;
-        }
-        memcpy(cached->mx, answer->mx, answer->mx_count * sizeof *cached->mx);
-        cached->mx_count = answer->mx_count;
-    }
-    if (answer->address_count > 0) {
-        cached->addresses = malloc(answer->address_count * sizeof *cached->addresses);
-        if (cached->addresses == NULL) {
-            return false;
-        }
-        memcpy(cached->addresses, answer->addresses,
-               answer->address_count * sizeof *cached->addresses);
-        cached->address_count = answer->address_count;
-    }
-    return true;
+    return (struct dns_records){
+        .is_alias = answer->is_alias,
+        .mx_count = answer->mx_count,
+        .address_count = answer->address_count,
+        .text_count = answer->text_count,
+        .mx = answer->mx,
+        .addresses = answer->addresses,
+        .texts = answer->texts,
+    };
 }
 
 static void keep(struct dns *dns, const struct name_key *key, enum dns_status status,
-                 const struct dns_answer *answer)
+                 struct dns_answer *answer)
 {
     struct cached *old = find_cached(dns, key);
     if (old != NULL) {
@@ -259,11 +248,11 @@ static void keep(struct dns *dns, const struct name_key *key, enum dns_status st
     memcpy(cached->name, key->name, len);
     cached->type = key->type;
     cached->status = status;
-    cached->is_alias = answer->is_alias;
     cached->expires_ms = io_now_ms(dns->io) + (uint64_t)life_s(status, answer) * 1000;
-    if (!copy_records(cached, answer) || !map_insert(&dns->cache, key_hash(key), &cached->entry)) {
-        free(cached->mx);
-        free(cached->addresses);
+    struct dns_records records = records_of(answer);
+    if (!dns_records_copy(&cached->records, &records) ||
+        !map_insert(&dns->cache, key_hash(key), &cached->entry)) {
+        dns_records_deinit(&cached->records);
         free(cached);
         return;
     }
@@ -316,6 +305,15 @@ static void add_mx(struct dns_query *query, const struct dns_mx *mx, uint32_t co
     }
 }
 
+static void add_texts(struct dns_query *query, const struct bytes *texts, uint32_t count)
+{
+    if (count == 0 || query->texts != NULL) {
+        return;
+    }
+    query->texts = dns_texts_copy(texts, count);
+    query->text_count = query->texts == NULL ? 0 : count;
+}
+
 static void on_turn(struct timer *timer)
 {
     struct dns_query *query = CONTAINER_OF(timer, struct dns_query, turn);
@@ -331,23 +329,22 @@ static void answered(struct dns_query *query)
     }
 }
 
-static void give(struct dns_query *query, enum dns_status status, uint32_t ttl_s, bool is_alias,
-                 const struct dns_mx *mx, uint32_t mx_count, const struct address *addresses,
-                 uint32_t address_count)
+static void give(struct dns_query *query, enum dns_status status, uint32_t ttl_s,
+                 const struct dns_records *records)
 {
     merge_status(query, status);
-    query->is_alias |= is_alias;
+    query->is_alias |= records->is_alias;
     query->ttl_s = ttl_s < query->ttl_s ? ttl_s : query->ttl_s;
-    add_mx(query, mx, mx_count);
-    add_addresses(query, addresses, address_count);
+    add_mx(query, records->mx, records->mx_count);
+    add_addresses(query, records->addresses, records->address_count);
+    add_texts(query, records->texts, records->text_count);
     answered(query);
 }
 
 static void give_cached(struct dns *dns, struct dns_query *query, const struct cached *cached)
 {
     uint64_t left_ms = cached->expires_ms - io_now_ms(dns->io);
-    give(query, cached->status, (uint32_t)(left_ms / 1000), cached->is_alias, cached->mx,
-         cached->mx_count, cached->addresses, cached->address_count);
+    give(query, cached->status, (uint32_t)(left_ms / 1000), &cached->records);
 }
 
 /* ---- lookups ---- */
@@ -386,20 +383,20 @@ static const char *failure_words(int ares_status, bool broken)
 
 static bool has_records(const struct dns_answer *answer)
 {
-    return answer->mx_count + answer->address_count > 0;
+    return answer->mx_count + answer->address_count + answer->text_count > 0;
 }
 
 static void give_all(struct lookup *lookup, enum dns_status status, const char *failure,
-                     const struct dns_answer *answer)
+                     struct dns_answer *answer)
 {
+    struct dns_records records = records_of(answer);
     struct list_node *node;
     while ((node = list_pop_front(&lookup->waiting)) != NULL) {
         struct waiter *waiter = CONTAINER_OF(node, struct waiter, node);
         if (status == DNS_FAILED) {
             waiter->query->failure = failure;
         }
-        give(waiter->query, status, life_s(status, answer), answer->is_alias, answer->mx,
-             answer->mx_count, answer->addresses, answer->address_count);
+        give(waiter->query, status, life_s(status, answer), &records);
         free(waiter);
     }
 }
@@ -485,7 +482,7 @@ static void ask(struct dns_query *query, enum dns_type type)
     struct waiter *waiter = lookup == NULL ? NULL : calloc(1, sizeof *waiter);
     if (waiter == NULL) { /* a lookup made for nobody fills the cache */
         query->failure = "too many lookups at once";
-        give(query, DNS_FAILED, 0, false, NULL, 0, NULL, 0);
+        give(query, DNS_FAILED, 0, &(struct dns_records){0});
         return;
     }
     waiter->query = query;
@@ -524,13 +521,48 @@ void dns_lookup_addresses(struct dns *dns, struct dns_query *query, const char *
     answered(query);
 }
 
+/* RFC 1035 3.5, RFC 3596 2.5: the address from its end, a label per byte or half byte. */
+static void name_of_address(const struct address *address, char out[DNS_NAME_MAX])
+{
+    struct buffer name;
+    buffer_init(&name, out, DNS_NAME_MAX - 1);
+    bool ipv4 = address->family == ADDRESS_IPV4;
+    for (int i = ipv4 ? 3 : 15; i >= 0; i--) {
+        unsigned byte = address->ip[i];
+        if (ipv4) {
+            buffer_printf(&name, "%u.", byte);
+        } else {
+            buffer_printf(&name, "%x.%x.", byte & 0xF, byte >> 4);
+        }
+    }
+    buffer_put_string(&name, ipv4 ? "in-addr.arpa" : "ip6.arpa");
+    out[name.len] = '\0';
+}
+
+void dns_lookup_names(struct dns *dns, struct dns_query *query, const struct address *address)
+{
+    char name[DNS_NAME_MAX];
+    assert(address->family != ADDRESS_NONE);
+    name_of_address(address, name);
+    prepare(dns, query, name);
+    ask(query, DNS_TYPE_PTR);
+}
+
+void dns_lookup_texts(struct dns *dns, struct dns_query *query, const char *name)
+{
+    prepare(dns, query, name);
+    ask(query, DNS_TYPE_TXT);
+}
+
 void dns_query_deinit(struct dns_query *query)
 {
     free(query->mx);
     free(query->addresses);
+    free(query->texts);
     query->mx = NULL;
     query->addresses = NULL;
-    query->mx_count = query->address_count = 0;
+    query->texts = NULL;
+    query->mx_count = query->address_count = query->text_count = 0;
 }
 
 /* ---- life ---- */

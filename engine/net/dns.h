@@ -1,4 +1,4 @@
-/* DNS: MX and address lookups, asynchronous and cached.
+/* DNS: MX, address, name and text lookups, asynchronous and cached.
  *
  * One per worker: a c-ares channel polled by the ring, and a cache in front that honours TTLs
  * (1 s – 1 day; negative answers 1 – 300 s; SERVFAIL and timeouts are not kept). Servers take
@@ -11,13 +11,16 @@
 #include <stdint.h>
 
 #include "base/address.h"
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/list.h"
 #include "io/io.h"
 
-#define DNS_NAME_MAX      256 /* bytes with the terminating NUL */
-#define DNS_MX_MAX        32  /* of a larger set the best preferences are kept */
-#define DNS_ADDRESSES_MAX 32  /* per host, both families together */
+#define DNS_NAME_MAX       256   /* bytes with the terminating NUL */
+#define DNS_MX_MAX         32    /* of a larger set the best preferences are kept */
+#define DNS_ADDRESSES_MAX  32    /* per host, both families together */
+#define DNS_TEXTS_MAX      64    /* of one name: PTR names or TXT records */
+#define DNS_TEXT_BYTES_MAX 16384 /* all of them together */
 
 struct dns;
 
@@ -51,8 +54,10 @@ struct dns_query {
     struct dns_mx *mx; /* dns_mx: owned by the query until dns_query_deinit */
     uint32_t address_count;
     struct address *addresses; /* dns_addresses: likewise; each family as DNS gave it */
-    bool is_alias;             /* the name was a CNAME */
-    const char *failure;       /* words for DNS_FAILED */
+    uint32_t text_count;
+    struct bytes *texts; /* dns_names, dns_texts: likewise; each with a NUL behind it */
+    bool is_alias;       /* the name was a CNAME */
+    const char *failure; /* words for DNS_FAILED */
     /* private: */
     struct timer turn;
     struct dns *dns;
@@ -68,6 +73,10 @@ void dns_lookup_mx(struct dns *dns, struct dns_query *query, const char *domain)
 /* A and AAAA together as wanted (at least one). */
 void dns_lookup_addresses(struct dns *dns, struct dns_query *query, const char *host, bool ipv4,
                           bool ipv6);
+/* The names of an address (PTR), as texts. */
+void dns_lookup_names(struct dns *dns, struct dns_query *query, const struct address *address);
+/* TXT records, each with its strings joined. */
+void dns_lookup_texts(struct dns *dns, struct dns_query *query, const char *name);
 void dns_query_deinit(struct dns_query *query);
 
 /* Forgets a name, or all with "*"; the count. */

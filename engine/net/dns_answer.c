@@ -132,6 +132,59 @@ static bool take_address(const struct record *record, struct dns_answer *out)
     return true;
 }
 
+static bool text_fits(const struct dns_answer *out, size_t len)
+{
+    return out->text_count < DNS_TEXTS_MAX && len <= DNS_TEXT_BYTES_MAX - out->text_bytes;
+}
+
+/* It lies in text_memory already. */
+static void keep_text(struct dns_answer *out, const char *text, size_t len)
+{
+    out->texts[out->text_count++] = bytes_of(text, len);
+    out->text_bytes += (uint32_t)len;
+}
+
+static bool take_pointer(const struct record *record, struct dns_answer *out)
+{
+    struct reader data = record->data;
+    char name[DNS_NAME_MAX];
+    if (!take_name(&data, name) || data.at != record->end) {
+        return false;
+    }
+    size_t len = strlen(name);
+    if (text_fits(out, len)) {
+        char *text = out->text_memory + out->text_bytes;
+        memcpy(text, name, len);
+        keep_text(out, text, len);
+    }
+    return true;
+}
+
+/* RFC 1035 3.3.14: strings of up to 255 bytes, joined as they are (RFC 7208 3.3). */
+static bool take_text(const struct record *record, struct dns_answer *out)
+{
+    const uint8_t *message = record->data.message;
+    size_t at = record->data.at;
+    bool fits = text_fits(out, record->data_len);
+    char *text = out->text_memory + out->text_bytes;
+    size_t len = 0;
+    while (at < record->end) {
+        size_t part = message[at++];
+        if (part > record->end - at) {
+            return false;
+        }
+        if (fits) {
+            memcpy(text + len, message + at, part);
+        }
+        len += part;
+        at += part;
+    }
+    if (fits) {
+        keep_text(out, text, len);
+    }
+    return record->data_len > 0;
+}
+
 static bool take_alias(const struct record *record, struct chain *chain, struct dns_answer *out)
 {
     struct reader data = record->data;
@@ -188,7 +241,20 @@ static bool use_answer(const struct record *record, enum dns_type wanted, struct
     if (!is_wanted) {
         return take_alias(record, chain, out);
     }
-    return wanted == DNS_TYPE_MX ? take_mx(record, out) : take_address(record, out);
+    switch (wanted) {
+    case DNS_TYPE_MX:
+        return take_mx(record, out);
+    case DNS_TYPE_PTR:
+        return take_pointer(record, out);
+    case DNS_TYPE_TXT:
+        return take_text(record, out);
+    case DNS_TYPE_A:
+    case DNS_TYPE_AAAA:
+    case DNS_TYPE_CNAME:
+    case DNS_TYPE_SOA:
+        break;
+    }
+    return take_address(record, out);
 }
 
 /* ---- the chain of aliases ---- */

@@ -137,6 +137,31 @@ static inline void message_cname(struct dns_message *m, const char *name, uint32
     message_record_end(m, start);
 }
 
+static inline void message_ptr(struct dns_message *m, uint32_t ttl_s, const char *name)
+{
+    size_t start = message_record(m, MESSAGE_ANSWERS, NULL, 12, ttl_s);
+    message_name(m, name);
+    message_record_end(m, start);
+}
+
+static inline void message_string(struct dns_message *m, const char *text)
+{
+    message_u8(m, (unsigned)strlen(text));
+    for (; *text != '\0'; text++) {
+        message_u8(m, (unsigned char)*text);
+    }
+}
+
+/* One TXT record of two strings. */
+static inline void message_txt(struct dns_message *m, uint32_t ttl_s, const char *first,
+                               const char *second)
+{
+    size_t start = message_record(m, MESSAGE_ANSWERS, NULL, 16, ttl_s);
+    message_string(m, first);
+    message_string(m, second);
+    message_record_end(m, start);
+}
+
 static inline void message_soa(struct dns_message *m, uint32_t ttl_s, uint32_t minimum_s)
 {
     size_t start = message_record(m, MESSAGE_AUTHORITIES, "example", 6, ttl_s);

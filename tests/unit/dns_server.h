@@ -57,12 +57,18 @@ static inline bool is_label(const struct asked *asked, const char *label)
     return strcmp(asked->label, label) == 0;
 }
 
-/* What every name has that is not told otherwise: two MX, one address of each family. */
+/* What every name has that is not told otherwise: two MX, one address of each family, two texts,
+ * and a PTR to itself. */
 static inline void put_records(struct dns_message *m, const struct asked *asked, uint32_t ttl_s)
 {
     if (asked->type == 15) {
         message_mx(m, ttl_s, 20, "mx2.example.com");
         message_mx(m, ttl_s, 10, "mx1.example.com");
+    } else if (asked->type == 12) {
+        message_ptr(m, ttl_s, asked->name);
+    } else if (asked->type == 16) {
+        message_txt(m, ttl_s, "v=spf1 ", "-all");
+        message_txt(m, ttl_s, "other", "");
     } else if (asked->type == 1) {
         message_a(m, NULL, ttl_s, 0xc0000201);
     } else {

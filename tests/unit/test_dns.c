@@ -138,6 +138,46 @@ TEST(addresses_of_both_families_are_one_answer)
     world_end();
 }
 
+TEST(the_names_of_an_address_are_asked_for_from_its_end)
+{
+    static const struct {
+        struct address address;
+        const char *name;
+    } cases[] = {
+        {{.family = ADDRESS_IPV4, .ip = {192, 0, 2, 10}}, "10.2.0.192.in-addr.arpa"},
+        {{.family = ADDRESS_IPV6, .ip = {0x20, 0x01, 0x0d, 0xb8, [15] = 0x1a}},
+         "a.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa"},
+    };
+    world_begin(1);
+    for (size_t i = 0; i < 2; i++) {
+        for (int again = 0; again < 2; again++) { /* the second time from the cache */
+            struct asking asking = {.query.done = on_done};
+            dns_lookup_names(world.dns, &asking.query, &cases[i].address);
+            CHECK_INT(asking.done_count, 0);
+            run_until_done(&asking);
+            CHECK_INT(asking.query.text_count, 1);
+            CHECK_STRING(asking.query.texts[0].data, cases[i].name);
+            dns_query_deinit(&asking.query);
+        }
+    }
+    CHECK_INT(questions(), 2);
+    world_end();
+}
+
+TEST(texts_come_whole_one_for_each_record)
+{
+    world_begin(1);
+    struct asking asking = {.query.done = on_done};
+    dns_lookup_texts(world.dns, &asking.query, "example.com");
+    run_until_done(&asking);
+    CHECK_INT(asking.query.status, DNS_OK);
+    CHECK_INT(asking.query.text_count, 2);
+    CHECK_STRING(asking.query.texts[0].data, "v=spf1 -all");
+    CHECK_STRING(asking.query.texts[1].data, "other");
+    dns_query_deinit(&asking.query);
+    world_end();
+}
+
 TEST(one_family_without_records_does_not_spoil_the_other)
 {
     world_begin(1);

@@ -294,6 +294,71 @@ TEST(an_address_of_a_wrong_length_is_broken)
     CHECK(!parse(DNS_TYPE_A));
 }
 
+static bool text_is(uint32_t i, const char *text)
+{
+    return bytes_equal(answer.texts[i], bytes_from_string(text));
+}
+
+TEST(names_of_an_address_are_texts)
+{
+    message_begin(&message, 1, 0, "1.2.0.192.in-addr.arpa", DNS_TYPE_PTR);
+    message_ptr(&message, 60, "a.example.com");
+    message_ptr(&message, 60, "b.example.com");
+    CHECK(parse(DNS_TYPE_PTR));
+    CHECK_INT(answer.text_count, 2);
+    CHECK(text_is(0, "a.example.com") && text_is(1, "b.example.com"));
+    for (size_t len = 0; len < message.len; len++) {
+        CHECK(!parse_cut(len, DNS_TYPE_PTR));
+    }
+}
+
+TEST(the_strings_of_a_text_are_joined)
+{
+    message_begin(&message, 1, 0, "example.com", DNS_TYPE_TXT);
+    message_txt(&message, 60, "v=spf1 ip4:192.0.2.", "1 -all");
+    message_txt(&message, 60, "", "");
+    CHECK(parse(DNS_TYPE_TXT));
+    CHECK_INT(answer.text_count, 2);
+    CHECK(text_is(0, "v=spf1 ip4:192.0.2.1 -all") && text_is(1, ""));
+    for (size_t len = 0; len < message.len; len++) {
+        CHECK(!parse_cut(len, DNS_TYPE_TXT));
+    }
+}
+
+TEST(a_string_that_leaves_its_text_is_broken)
+{
+    message_begin(&message, 1, 0, "example.com", DNS_TYPE_TXT);
+    size_t start = message_record(&message, MESSAGE_ANSWERS, NULL, DNS_TYPE_TXT, 60);
+    message_u8(&message, 5);
+    message_u32(&message, 0);
+    message_record_end(&message, start);
+    message_u32(&message, 0); /* there is more message, but no more record */
+    CHECK(!parse(DNS_TYPE_TXT));
+    message_begin(&message, 1, 0, "example.com", DNS_TYPE_TXT);
+    start = message_record(&message, MESSAGE_ANSWERS, NULL, DNS_TYPE_TXT, 60);
+    message_record_end(&message, start);
+    CHECK(!parse(DNS_TYPE_TXT)); /* RFC 1035 3.3.14: one string or more */
+}
+
+TEST(of_more_texts_than_are_kept_the_first_are)
+{
+    char text[256];
+    memset(text, 'x', 255);
+    text[255] = '\0';
+    for (uint32_t count = 1; count <= 100; count += 33) {
+        for (int large = 0; large < 2; large++) {
+            message_begin(&message, 1, 0, "example.com", DNS_TYPE_TXT);
+            for (uint32_t i = 0; i < count; i++) {
+                message_txt(&message, 60, large ? text : "y", large ? text : "");
+            }
+            CHECK(parse(DNS_TYPE_TXT));
+            CHECK(answer.text_count <= DNS_TEXTS_MAX && answer.text_count <= count);
+            CHECK(answer.text_bytes <= DNS_TEXT_BYTES_MAX);
+            CHECK(answer.text_count >= (count < 32 ? count : 31));
+        }
+    }
+}
+
 TEST(more_records_announced_than_there_are_is_broken)
 {
     build_rich();
