@@ -1,8 +1,8 @@
 /* The port-25 doctor: from every source address of the virtual MTAs one call to each domain, and
  * what came of it in words.
  *
- * Stands on the configuration alone: no spool, no running daemon. At most PROBE_PARALLEL calls at
- * once; verdicts come in the order of domains, virtual MTAs and addresses. */
+ * Stands on the configuration alone: no spool, no running daemon. Some calls run side by side
+ * (doctor.h); verdicts come in the order of domains, virtual MTAs and addresses. */
 #ifndef ENGINE_PROBE_H
 #define ENGINE_PROBE_H
 
@@ -12,7 +12,6 @@
 #include "base/address.h"
 #include "base/error.h"
 
-#define PROBE_PARALLEL 64
 #define PROBE_TEXT_MAX 1280 /* a reply and our words before it */
 #define PROBE_TLS_PORT 465  /* RFC 8314 3.3: TLS from the first byte */
 
