@@ -5,12 +5,15 @@
 
 #include "base/json.h"
 #include "commands.h"
+#include "commands_text.h"
 #include "io/files.h"
+#include "outside_check.h"
 #include "policy/config.h"
 #include "policy/defaults.h"
 #include "policy/explain.h"
 
 #define JSON_LINE_MAX (64 * 1024)
+#define OUTSIDE_MS    60000 /* for all lookups of check --dns */
 
 static void print_message(const struct config_message *message)
 {
@@ -21,7 +24,9 @@ static void print_message(const struct config_message *message)
     if (message->column > 0) {
         fprintf(stderr, ":%u", message->column);
     }
-    fprintf(stderr, ": %s: %s\n", message->warning ? "warning" : "error", message->text);
+    fprintf(stderr, ": %s: ", message->warning ? "warning" : "error");
+    text_print(stderr, bytes_from_string(message->text)); /* names in it may come from DNS */
+    fprintf(stderr, "\n");
 }
 
 static struct config *load(const char *path, struct config_report *report)
@@ -96,31 +101,57 @@ static void print_report_json(const struct config_report *report)
     free(memory);
 }
 
+/* Adds to the report. False: it could not begin, and that is said. */
+static bool look_outside(const struct config *config, struct config_report *report)
+{
+    char host_name[256];
+    struct error error = {0};
+    bool named = files_host_name(host_name, sizeof host_name) == 0;
+    if (outside_check(&(struct outside_options){.config = config,
+                                                .host_name = named ? host_name : "localhost",
+                                                .timeout_ms = OUTSIDE_MS},
+                      report, &error) == 0) {
+        return true;
+    }
+    fprintf(stderr, "posthaste: %s\n", error.text);
+    return false;
+}
+
+static int print_report(const struct command_line *line, const struct config_report *report,
+                        bool strict)
+{
+    if (line->json) {
+        print_report_json(report);
+    }
+    for (size_t i = 0; !line->json && i < report->count; i++) {
+        print_message(&report->messages[i]);
+    }
+    if (!line->json) {
+        printf("%s: %zu errors, %zu warnings\n", line->config_path, report->errors,
+               report->warnings);
+    }
+    return report->errors > 0 || (strict && report->warnings > 0) ? EXIT_CONFIG : EXIT_OK;
+}
+
 int command_check(const struct command_line *line)
 {
-    bool strict = false;
+    bool strict = false, dns = false;
     for (int i = 1; i < line->count; i++) {
         if (strcmp(line->words[i], "--strict") == 0) {
             strict = true;
+        } else if (strcmp(line->words[i], "--dns") == 0) {
+            dns = true;
         } else {
             return commands_usage(line, "unknown argument '%s'", line->words[i]);
         }
     }
     struct config_report report = {0};
     struct config *config = load(line->config_path, &report);
-    if (line->json) {
-        print_report_json(&report);
-    }
-    for (size_t i = 0; !line->json && i < report.count; i++) {
-        print_message(&report.messages[i]);
-    }
-    bool bad = config == NULL || (strict && report.warnings > 0);
-    if (!line->json) {
-        printf("%s: %zu errors, %zu warnings\n", line->config_path, report.errors, report.warnings);
-    }
+    bool looked = !dns || config == NULL || look_outside(config, &report);
+    int result = print_report(line, &report, strict);
     config_report_deinit(&report);
     config_free(config);
-    return bad ? EXIT_CONFIG : EXIT_OK;
+    return looked ? result : EXIT_OSERR;
 }
 
 /* ---- explain ---- */

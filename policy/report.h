@@ -1,4 +1,5 @@
-/* Collecting what is wrong with a configuration. For the files of policy/ that load one. */
+/* Collecting what is wrong with a configuration. For the files of policy/ that load one, and for
+ * what looks at the outside of one (engine/outside_check.c). */
 #ifndef POLICY_REPORT_H
 #define POLICY_REPORT_H
 

@@ -347,6 +347,21 @@ def check_probe(cli, write):
     cli.check("probe asks no daemon", cli.daemon.requests == [], cli.daemon.requests)
 
 
+def check_outside(cli):
+    cli.reset()
+    code, out, err = cli.run("check", "--dns")
+    cli.check("check --dns: a warning is no error, hostile names are escaped", code == OK and
+              is_clean(err) and err.startswith("posthaste.conf:7: warning: virtual MTA v1: ") and
+              "a\\x1b[2J.test" in err and out.endswith(": 0 errors, 1 warnings\n"), code, out, err)
+    code, _, err = cli.run("check", "--dns", "--strict")
+    cli.check("check --dns --strict: exit 78", code == CONFIG, code, err)
+    code, out, err = cli.run("check", "--strict")
+    cli.check("check without --dns asks nobody", code == OK and err == "", code, out, err)
+    code, out, err = cli.run("--json", "check", "--dns")
+    cli.check("--json check --dns: the same as a message", code == OK and err == "" and
+              json.loads(out)["messages"][0]["line"] == 7, code, out, err)
+
+
 def check_refusals(cli):
     cli.reset()
     message = "/etc/p.conf:3:1: unknown directive 'x' (errors: 2; posthaste -c /etc/p.conf check)"
@@ -547,6 +562,7 @@ def main():
         check_usage(cli)
         check_unknown_names(cli)
         check_probe(cli, write)
+        check_outside(cli)
         check_refusals(cli)
         check_json(cli)
         check_reach(cli)

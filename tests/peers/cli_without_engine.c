@@ -1,8 +1,10 @@
 /* The command line linked without an engine: all that asks a daemon works, `run` says so, and the
- * doctor has verdicts at hand. */
+ * doctor and the look at the outside have verdicts at hand. */
 #include <stdio.h>
 
 #include "commands.h"
+#include "outside_check.h"
+#include "policy/report.h"
 #include "probe.h"
 
 int command_run(const struct command_line *line)
@@ -52,6 +54,16 @@ static const struct probe_verdict verdicts[] = {
      .result = PROBE_FAILED,
      .text = "not resolved: 550 5.1.2 domain does not exist"},
 };
+
+int outside_check(const struct outside_options *options, struct config_report *report,
+                  struct error *error)
+{
+    (void)options, (void)error;
+    report_warning(report, &(struct place){.file = "posthaste.conf", .line = 7},
+                   "virtual MTA v1: the PTR record of 192.0.2.10 names a\x1b[2J.test, "
+                   "which does not lead back to it");
+    return 0;
+}
 
 /* Those of the domains asked for. */
 int probe_run(const struct probe_options *options, struct error *error)

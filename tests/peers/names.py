@@ -3,7 +3,7 @@
 Names are text without a final dot. A record is a tuple:
 
     ("A", "127.0.0.1"[, ttl])   ("AAAA", "::1"[, ttl])   ("MX", preference, host[, ttl])
-    ("CNAME", host[, ttl])
+    ("CNAME", host[, ttl])   ("PTR", name[, ttl])   ("TXT", text[, ttl]): strings of 100 bytes
 
 and a name may instead have one behaviour for all its questions:
 
@@ -16,7 +16,7 @@ import ipaddress
 import socket
 import struct
 
-TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "MX": 15, "TXT": 16, "AAAA": 28}
+TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28}
 DEFAULT_TTL = 60
 
 
@@ -46,6 +46,10 @@ def encode_record(owner, record):
         value, rest = ipaddress.IPv6Address(record[1]).packed, record[2:]
     elif kind == "MX":
         value, rest = struct.pack("!H", record[1]) + encode_name(record[2]), record[3:]
+    elif kind == "TXT":
+        data, rest = record[1].encode("utf-8"), record[2:]
+        parts = [data[at:at + 100] for at in range(0, max(1, len(data)), 100)]
+        value = b"".join(bytes([len(part)]) + part for part in parts)
     else:
         value, rest = encode_name(record[1]), record[2:]
     ttl = rest[0] if rest else DEFAULT_TTL

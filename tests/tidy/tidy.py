@@ -29,10 +29,10 @@ LAYERS = {
 PURE = ["engine/base", "engine/smtp", "policy", "vmta"]
 
 # What stands on the path, in its order: arrows go down only.
-PATH = ["main", "commands", "control", "probe", "doctor", "engine", "worker", "listener", "session",
-        "reception", "pickup", "intake", "job", "arrivals", "schedule", "attempt", "prepare", "outcome",
-        "gates", "site", "queue", "resolve", "outbound", "local_delivery", "accounting", "feed",
-        "spool", "message", "journal"]
+PATH = ["main", "commands", "control", "probe", "outside_check", "doctor", "engine", "worker",
+        "listener", "session", "reception", "pickup", "intake", "job", "arrivals", "schedule",
+        "attempt", "prepare", "outcome", "gates", "site", "queue", "resolve", "outbound",
+        "local_delivery", "accounting", "feed", "spool", "message", "journal"]
 # Folders that have modules of their own behind "name/".
 FOLDERS = ["base", "smtp", "policy", "vmta", "io", "disk", "net", "redis"]
 
