@@ -9,7 +9,7 @@
  * a pattern is first given few steps, which is enough for nearly every reply and costs nothing;
  * where they are used up it is given more, and all it could take with them (steps times starting
  * places) is charged to the subject. What patterns take below the first limit is bounded by their
- * number and the subject's length alone: the worst that was found is in bench/results.md. */
+ * number and the subject's length alone: bench/micro_patterns looks for the worst. */
 #include "policy/pattern.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
