@@ -111,6 +111,8 @@ message = head + body
 lines = message.split(b"\r\n")
 stuffed = b"\r\n".join(b"." + line if line.startswith(b".") else line for line in lines)
 
+begin_us = time.time_ns() // 1000
+
 def talk(pieces, replies):
     with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as s:
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -141,8 +143,9 @@ lines = [line.rstrip("\n").split("\t") for line in open(sys.argv[2])]
 digest = hashlib.sha256(body).hexdigest()[:16]
 assert len(lines) == 4, lines
 for line in lines:
-    assert line[2:] == ["split.test", "-", "a@b.test", str(len(message)), digest, "seven",
-                        "127.0.0.1", "-"], line
+    assert line[2:10] == ["split.test", "-", "a@b.test", str(len(message)), digest, "seven",
+                          "127.0.0.1", "-"], line
+    assert begin_us <= int(line[10]) <= int(line[0]) and len(line) == 11, line
 PY
 check "the sink took all four" sink_totals messages=4
 
