@@ -152,15 +152,15 @@ class Engine:
     """The engine as a user runs it, with a configuration made of the template's parts.
 
     globals, source, domain, routes, extra: lines put into the places of that name; `text`: a
-    whole configuration instead."""
+    whole configuration instead. prefix: words before the program when it runs, as setpriv's."""
 
-    def __init__(self, world, workers=1, text=None, start=True, preexec=None, **parts):
+    def __init__(self, world, workers=1, text=None, start=True, preexec=None, prefix=(), **parts):
         self.world, self.workers, self.parts, self.text = world, workers, parts, text
         self.binary = world.build / "engine" / "posthaste"
         self.configuration = world.work / "posthaste.conf"
         self.socket = world.short / "control.sock"
         self.process, self.preexec, self.starts = None, preexec, 0
-        self.environment = None
+        self.environment, self.prefix = None, prefix
         (world.work / "spool").mkdir(exist_ok=True)
         self.write()
         if start:
@@ -184,7 +184,7 @@ class Engine:
     def run(self):
         self.starts += 1
         log = self.world.work / "engine.log"
-        self.process = Process([self.binary, "-c", self.configuration, "run"], log,
+        self.process = Process([*self.prefix, self.binary, "-c", self.configuration, "run"], log,
                                preexec_fn=self.preexec, env=self.environment)
         self.world.processes.append(self.process)
 

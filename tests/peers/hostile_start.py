@@ -2,7 +2,6 @@
 import csv
 import ctypes
 import os
-import pwd
 import re
 import resource
 import signal
@@ -13,8 +12,7 @@ import time
 from harness import PORT, Client, check, check_equal, make_content, test, wait_for
 from hostile_clients import fill
 from namespace import Namespace
-
-NOBODY = pwd.getpwnam("nobody")
+from nobody import AS_NOBODY, give_to_nobody
 
 
 def fails(engine, *codes, seconds=20):
@@ -24,12 +22,6 @@ def fails(engine, *codes, seconds=20):
     text = engine.process.text()
     check(code in codes, f"exit {code}, wanted {codes}: {text[-2000:]}")
     return text
-
-
-def as_nobody():
-    os.setgroups([])
-    os.setgid(NOBODY.pw_gid)
-    os.setuid(NOBODY.pw_uid)
 
 
 def can_connect(address):
@@ -202,19 +194,10 @@ def k10_taken(world):
 
 @test("K10 a port below 1024 without the right: the start fails and names it")
 def k10_right(world):
-    engine = world.engine(start=False, listener=f"{world.address(1)}:25", preexec=as_nobody)
-    os.chmod(world.run.folder, 0o755)
+    engine = world.engine(start=False, listener=f"{world.address(1)}:25", prefix=AS_NOBODY)
     give_to_nobody(world)
     text = fails(engine, 69, 71, 73, 75, 77, 78)
     check(f"{world.address(1)}:25" in text, text)
-
-
-def give_to_nobody(world):
-    """All of the world's folders are nobody's; those above may be passed."""
-    for folder in (world.work, world.short, *world.work.rglob("*"), *world.short.rglob("*")):
-        os.chown(folder, NOBODY.pw_uid, NOBODY.pw_gid)
-    for folder in (world.short.parent, world.run.folder, world.run.folder.parent):
-        os.chmod(folder, 0o755)
 
 
 @test("K10 IPv6 is not there: the start fails and names the address", needs="unshare")
@@ -275,7 +258,7 @@ def reload_needs_restart(world):
 
 @test("K11 a spool that cannot be written: the start fails, 73 or 75, and says so")
 def k11_unwritable(world):
-    engine = world.engine(start=False, preexec=as_nobody)
+    engine = world.engine(start=False, prefix=AS_NOBODY)
     give_to_nobody(world)
     os.chown(world.work / "spool", 0, 0)
     os.chmod(world.work / "spool", 0o755)

@@ -6,8 +6,6 @@
 Most tests have a network namespace of their own, with the ports that mail has in the world and
 what a namespace allows: routes that lead nowhere, firewalls, addresses."""
 import json
-import os
-import pwd
 import re
 import ssl
 import subprocess
@@ -18,9 +16,9 @@ from harness import check, check_equal, main, make_certificate, test
 from mx import Close, Delay, Garbage, Mx, Reset, Silence
 from names import NameServer
 from namespace import Namespace
+from nobody import AS_NOBODY
 
 OK, FAILED = 0, 69
-NOBODY = pwd.getpwnam("nobody")
 HERE, SECOND, THERE = "10.9.0.1", "10.9.0.2", "10.9.1.1"  # our addresses, the mail host's
 CONFIGURATION = """\
 host-name host.example.test
@@ -48,7 +46,7 @@ class Doctor:
         self.configuration = world.work / "probe.conf"
         self.configuration.write_text(CONFIGURATION.format(
             globals=globals, source=source, extra=extra, hosts=hosts, domain=domain))
-        self.enter = self.namespace.enter
+        self.prefix = ()  # words before the program
 
     def mx(self, address=THERE, port=25, **script):
         peer = self.namespace.call(Mx, self.world.loop, address, port, **script)
@@ -63,9 +61,9 @@ class Doctor:
     def run(self, *words):
         """(exit code, lines, standard error)"""
         done = subprocess.run(
-            [self.world.build / "engine" / "posthaste", "-c", self.configuration, *map(str, words)],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100,
-            preexec_fn=self.enter)
+            [*self.prefix, self.world.build / "engine" / "posthaste", "-c", self.configuration,
+             *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=100, preexec_fn=self.namespace.enter)
         return done.returncode, done.stdout.splitlines(), done.stderr
 
     def probe(self, *words, domain="a.test"):
@@ -202,16 +200,7 @@ def prohibited(world):
 def denied_unseen(world):
     doctor = Doctor(world)
     firewall(doctor, "output", "tcp dport 25 drop")
-    for folder in (world.work, world.run.folder, world.build):
-        os.chmod(folder, 0o755)
-
-    def enter_as_nobody():
-        doctor.namespace.enter()
-        os.setgroups([])
-        os.setgid(NOBODY.pw_gid)
-        os.setuid(NOBODY.pw_uid)
-
-    doctor.enter = enter_as_nobody
+    doctor.prefix = AS_NOBODY
     doctor.expect(timed_out(25))
 
 
