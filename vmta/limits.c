@@ -22,7 +22,7 @@ struct limit {
     _Alignas(CACHE_LINE) _Atomic uint64_t used;
     _Atomic uint64_t max;
     _Atomic uint64_t waiting, tried, idle; /* bitmaps of workers */
-    _Atomic uint32_t last_woken, last_idle;
+    _Atomic uint32_t last_woken, last_idle, promised;
     /* Cold: what the table finds it by. */
     _Alignas(CACHE_LINE) struct map_entry entry;
     struct list_node node;
@@ -277,6 +277,11 @@ void limit_pass_on(struct limit *limit, struct limit_wakes *wakes)
 /* ---- idle connections --------------------------------------------------------------------------
  */
 
+uint64_t limit_waiting(const struct limit *limit)
+{
+    return atomic_load(&limit->waiting);
+}
+
 void limit_set_idle(struct limit *limit, uint32_t worker, bool has_idle)
 {
     const uint64_t bit = bit_of(worker);
@@ -298,4 +303,44 @@ uint32_t limit_idle_holder(struct limit *limit, uint32_t not_worker)
     uint32_t worker = next_in_turn(bits, last);
     atomic_store_explicit(&limit->last_idle, worker, memory_order_relaxed);
     return worker;
+}
+
+/* Places that have to come free so that all who are wanted get in. What is free now is on its way
+ * to somebody who has been woken and whose bit is cleared: it helps none of these. */
+static uint64_t lacking(const struct limit *limit, uint64_t wanted)
+{
+    uint64_t used = atomic_load(&limit->used), max = atomic_load(&limit->max);
+    bool is_above = wanted > 0 && used > max; /* max was lowered */
+    return wanted + (is_above ? used - max : 0);
+}
+
+bool limit_is_short(const struct limit *limit, uint64_t wanted)
+{
+    uint64_t count = lacking(limit, wanted);
+    return count > atomic_load(&limit->promised);
+}
+
+bool limit_promise(struct limit *limit, uint64_t wanted)
+{
+    for (;;) {
+        uint64_t count = lacking(limit, wanted);
+        uint32_t promised = atomic_load(&limit->promised);
+        if (count <= promised) {
+            return false;
+        }
+        if (atomic_compare_exchange_strong(&limit->promised, &promised, promised + 1)) {
+            return true;
+        }
+    }
+}
+
+void limit_promise_also(struct limit *limit)
+{
+    atomic_fetch_add(&limit->promised, 1);
+}
+
+void limit_keep_promise(struct limit *limit)
+{
+    uint32_t before = atomic_fetch_sub(&limit->promised, 1);
+    assert(before > 0);
 }

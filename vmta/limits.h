@@ -10,7 +10,14 @@
  * wakes one waiting worker, in turn. A wake is a duty: the woken worker tries for each of its own
  * waiters until one finds the entry full again (which sets its bit anew), and then, whether it
  * took something or not, calls limit_pass_on, so that what it left wakes the next. A worker that
- * keeps a waiter without its bit set, or drops a wake, strands somebody. */
+ * keeps a waiter without its bit set, or drops a wake, strands somebody.
+ *
+ * Idle connections give way. Who has an idle one says so (limit_set_idle) and then looks who
+ * waits (limit_waiting); who waits has set its bit and then looks who has an idle one
+ * (limit_idle_holder): one of the two sees the other. Each place that is given up for those who
+ * wait is promised first, so that no more connections close than are wanted. A worker that is
+ * asked and has none idle any more takes its word back; nobody else need, so a connection that
+ * rests and works in turn writes nothing here. */
 #ifndef VMTA_LIMITS_H
 #define VMTA_LIMITS_H
 
@@ -89,11 +96,27 @@ void limit_release(struct limit *limit, uint64_t n, struct limit_wakes *wakes);
  * is free. */
 void limit_pass_on(struct limit *limit, struct limit_wakes *wakes);
 
-/* Says that the worker has, or has no longer, an idle connection that counts here. */
+/* The workers that wait, a bit each. */
+uint64_t limit_waiting(const struct limit *limit);
+
+/* Says that the worker may have, or has no longer, an idle connection that counts here. */
 void limit_set_idle(struct limit *limit, uint32_t worker, bool has_idle);
 
-/* The next worker, in turn, that has an idle connection and is not `not_worker`; or LIMIT_NOBODY.
- */
+/* The next worker, in turn, that may have an idle connection and is not `not_worker`; or
+ * LIMIT_NOBODY. */
 uint32_t limit_idle_holder(struct limit *limit, uint32_t not_worker);
+
+/* True: not enough places are promised for `wanted` who wait and have not been woken. */
+bool limit_is_short(const struct limit *limit, uint64_t wanted);
+
+/* Promises the place of a connection that closes because somebody waits; or not (false), where it
+ * is not short of `wanted`. */
+bool limit_promise(struct limit *limit, uint64_t wanted);
+
+/* The same without asking: that connection holds a place here, too. */
+void limit_promise_also(struct limit *limit);
+
+/* Before the release of a promised place. */
+void limit_keep_promise(struct limit *limit);
 
 #endif

@@ -215,6 +215,38 @@ TEST(idle_holders_are_named_in_turn_and_never_the_one_who_asks)
     limits_destroy(limits);
 }
 
+TEST(no_more_places_are_promised_than_are_wanted)
+{
+    struct limits *limits = limits_create(1);
+    struct limit *limit = limit_of(limits, 3);
+    CHECK(limit_take(limit, 3));
+    CHECK(!limit_is_short(limit, 0));
+    CHECK(!limit_promise(limit, 0));
+    CHECK(limit_promise(limit, 1));
+    CHECK(!limit_promise(limit, 1));
+    CHECK(limit_is_short(limit, 2));
+    limit_promise_also(limit);
+    CHECK(!limit_is_short(limit, 2));
+    limit_keep_promise(limit);
+    woken_by_release(limit, 1);
+    CHECK(!limit_promise(limit, 1));
+    CHECK(limit_promise(limit, 2)); /* what is free is somebody else's by now */
+    limits_destroy(limits);
+}
+
+TEST(above_a_lowered_max_more_places_are_promised)
+{
+    struct limits *limits = limits_create(1);
+    struct limit *limit = limit_of(limits, 3);
+    CHECK(limit_take(limit, 3));
+    woken_by_max(limit, 1);
+    for (int i = 0; i < 3; i++) {
+        CHECK(limit_promise(limit, 1));
+    }
+    CHECK(!limit_promise(limit, 1));
+    limits_destroy(limits);
+}
+
 /* ---- several threads ---------------------------------------------------------------------------
  * Workers take, hold and give back; who must wait sleeps on its bell and nothing else, so a lost
  * wake is a sleep that ends only by the timeout, which is a failure. */
