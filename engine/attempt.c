@@ -536,7 +536,7 @@ void attempt_close(struct attempt *attempt, enum connection_close how, bool try_
 {
     attempt->state = ATTEMPT_CLOSING;
     attempt->try_next_address = try_next;
-    list_remove(&attempt->idle_node);
+    schedule_busy(attempt);
     timer_stop(io_timers(attempt->attempts->io), &attempt->timer);
     connection_close(&attempt->connection, how);
 }

@@ -14,6 +14,7 @@
 
 #include "base/list.h"
 #include "base/timers.h"
+#include "gates.h"
 #include "message.h"
 #include "net/connection.h"
 #include "prepare.h"
@@ -26,7 +27,6 @@ struct site;
 struct queue;
 struct outcomes;
 struct vmta_source;
-struct gate;
 
 #define ATTEMPT_HELD_MS           1000   /* a prepared message whose rates are not free goes back */
 #define ATTEMPT_CARRY_MS          30000  /* a carried one waits so long for the reply before it */
@@ -53,10 +53,11 @@ struct attempt {
     struct queue *queue; /* for whom it was opened; NULL once READY */
     struct route *route;
     struct vmta_source *source;
-    struct list on_wire;      /* struct transaction, begun, oldest first */
-    struct list lingering;    /* ended, but their bytes are in the send in flight */
-    struct transaction *next; /* prepared or preparing, one ahead */
-    struct transaction *body; /* whose body is being written, window by window */
+    struct gate_places places; /* of the limits it counts in */
+    struct list on_wire;       /* struct transaction, begun, oldest first */
+    struct list lingering;     /* ended, but their bytes are in the send in flight */
+    struct transaction *next;  /* prepared or preparing, one ahead */
+    struct transaction *body;  /* whose body is being written, window by window */
     uint64_t opened_ms, messages_sent;
     uint8_t state;         /* enum attempt_state */
     uint8_t tls_level;     /* enum tls_need: what it was opened for */
@@ -65,10 +66,9 @@ struct attempt {
     bool repeat_address;   /* … at the same address (other source, or without TLS) */
     bool no_port;          /* the last connect found no local port free */
     bool quitting;
-    struct gate *domain_gate; /* taken for it beside the virtual MTA's and the total; or NULL */
-    bool used_up;             /* takes no more: others need its place */
-    bool tls_wanted;          /* the handshake begins when the send in flight is over */
-    bool counted_open;        /* the scheduler no longer counts it as opening */
+    bool used_up;      /* takes no more: others need its place */
+    bool tls_wanted;   /* the handshake begins when the send in flight is over */
+    bool counted_open; /* the scheduler no longer counts it as opening */
     /* private: */
     uint16_t address_turn;              /* how many addresses of the route are done with */
     uint16_t address_start, best_count; /* equal hosts are begun with in turn */

@@ -17,7 +17,9 @@
 #include "schedule.h"
 #include "site.h"
 
-#define FREE_WHEN_SENT 2 /* iov pieces needed for one body and its commands */
+#define FREE_WHEN_SENT   2    /* iov pieces needed for one body and its commands */
+#define QUIT_MS          5000 /* for the reply to it */
+#define QUIT_PROMISED_MS 1000 /* … where somebody waits for the place */
 
 static uint64_t now_ms(const struct attempt *attempt)
 {
@@ -368,7 +370,8 @@ static uint64_t stage_timeout_ms(const struct attempt *attempt, enum client_stag
     case CLIENT_STAGE_FINAL:
         return settings->smtp_data_termination_timeout_ms;
     case CLIENT_STAGE_QUIT:
-        return 5000; /* C19: what counts was answered before */
+        /* C19: what counts was answered before. */
+        return attempt->places.promised ? QUIT_PROMISED_MS : QUIT_MS;
     }
     return ATTEMPT_COMMAND_MS;
 }
@@ -597,7 +600,10 @@ static void rest(struct attempt *attempt)
         return;
     }
     if (!list_linked(&attempt->idle_node)) {
-        schedule_idle(attempt->attempts->scheduler, attempt);
+        if (!schedule_idle(attempt->attempts->scheduler, attempt)) {
+            attempt_quit(attempt);
+            return;
+        }
         timer_stop(io_timers(attempt->attempts->io), &attempt->timer);
         wake_at(attempt, now_ms(attempt) + idle_ms);
     }
@@ -685,7 +691,7 @@ void attempt_on_timer(struct timer *timer)
 void attempt_offer(struct attempt *attempt)
 {
     assert(attempt->state == ATTEMPT_READY);
-    list_remove(&attempt->idle_node);
+    schedule_busy(attempt);
     timer_stop(io_timers(attempt->attempts->io), &attempt->timer);
     attempt_pump(attempt);
 }
@@ -720,7 +726,7 @@ void attempt_quit(struct attempt *attempt)
         return;
     }
     attempt->quitting = true;
-    list_remove(&attempt->idle_node); /* the timer runs on for what is carried */
+    schedule_busy(attempt); /* the timer runs on for what is carried */
     drop_next(attempt);
     client_quit(&attempt->client);
     attempt_pump(attempt);

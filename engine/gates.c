@@ -1,5 +1,17 @@
+/* Who waits, asks: connections that rest behind the full limit close, longest idle first, own ones
+ * at once, those of another worker by a plea, a letter. Whoever closes one promises its place
+ * first, and nobody closes more than there are waiters without a promise: own ones are counted,
+ * another worker's waiting bit counts as one, or as many as its plea says. A connection that comes
+ * to rest looks by itself. What was undercounted asks again: every wake that ends in vain does,
+ * and every plea that comes home.
+ *
+ * A plea finds a worker by its idle bit in the limit. The bit is set when a connection rests and
+ * taken back only by a plea that finds none, so connections that rest and work in turn cost a few
+ * pointers. One plea per gate is under way; it visits those with the bit one by one, and each
+ * either promises what is wanted or loses the bit: so they end. */
 #include "gates.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "io/io.h"
@@ -9,25 +21,43 @@
 
 /* ---- gates ---- */
 
+static uint64_t bit_of(const struct gates *gates)
+{
+    return UINT64_C(1) << gates->worker;
+}
+
 static bool same_gate(const struct map_entry *entry, const void *limit)
 {
     return CONTAINER_OF(entry, struct gate, entry)->limit == limit;
 }
 
-struct gate *gates_obtain(struct gates *gates, struct limit *limit)
+static uint64_t hash_of(const struct limit *limit)
 {
-    uint64_t hash = bytes_hash_nocase(limit_name(limit)) + limit_kind_of(limit);
-    struct map_entry *entry = map_find(&gates->by_limit, hash, same_gate, limit);
-    if (entry != NULL) {
-        return CONTAINER_OF(entry, struct gate, entry);
+    return bytes_hash_nocase(limit_name(limit)) + limit_kind_of(limit);
+}
+
+static struct gate *find(const struct gates *gates, const struct limit *limit)
+{
+    struct map_entry *entry = map_find(&gates->by_limit, hash_of(limit), same_gate, limit);
+    return entry == NULL ? NULL : CONTAINER_OF(entry, struct gate, entry);
+}
+
+struct gate *gates_obtain(struct gates *gates, struct limit *limit, enum gate_slot slot)
+{
+    struct gate *gate = find(gates, limit);
+    if (gate != NULL) {
+        assert(gate->slot == slot);
+        return gate;
     }
-    struct gate *gate = calloc(1, sizeof *gate);
-    if (gate == NULL || !map_insert(&gates->by_limit, hash, &gate->entry)) {
+    gate = calloc(1, sizeof *gate);
+    if (gate == NULL || !map_insert(&gates->by_limit, hash_of(limit), &gate->entry)) {
         free(gate);
         return NULL;
     }
     gate->limit = limit;
+    gate->slot = slot;
     list_init(&gate->waiting);
+    list_init(&gate->idle);
     return gate;
 }
 
@@ -122,10 +152,125 @@ void gates_ring(struct gates *gates, uint64_t workers)
 
 static void tell(struct gates *gates, struct gate *gate, uint64_t workers)
 {
-    if ((workers & (UINT64_C(1) << gates->worker)) != 0) {
+    if ((workers & bit_of(gates)) != 0) {
         wake(gates, gate);
     }
     gates_ring(gates, workers);
+}
+
+/* ---- giving way ---- */
+
+/* Places that are wanted behind this gate, as far as this worker can tell. */
+static uint64_t wanted(const struct gates *gates, const struct gate *gate)
+{
+    uint64_t others = limit_waiting(gate->limit) & ~bit_of(gates);
+    return gate->waiting_count + (uint64_t)__builtin_popcountll(others);
+}
+
+/* The place behind this gate has been promised; so all its places are. */
+static void promise_others(struct gate_places *places, const struct gate *promised)
+{
+    places->promised = true;
+    for (int slot = 0; slot < GATE_SLOTS; slot++) {
+        const struct gate *gate = places->gates[slot];
+        if (gate != NULL && gate != promised) {
+            limit_promise_also(gate->limit);
+        }
+    }
+}
+
+/* Connections of ours that rest here close, as many as are short of this count. */
+static void make_way(struct gates *gates, struct gate *gate, uint64_t count)
+{
+    struct list_node *node;
+    while ((node = list_first(&gate->idle)) != NULL && limit_promise(gate->limit, count)) {
+        struct list_node *nodes = node - gate->slot;
+        struct gate_places *places = CONTAINER_OF(nodes, struct gate_places, idle_nodes);
+        promise_others(places, gate);
+        gates->give_way(places);
+        assert(!list_linked(node));
+    }
+}
+
+static void on_plea(struct letter *letter);
+
+/* Sites of ours wait here: whoever rests makes way, here and then on other workers. */
+static void ask(struct gates *gates, struct gate *gate)
+{
+    assert(gate->waiting_count > 0);
+    if (!list_empty(&gate->idle)) {
+        make_way(gates, gate, wanted(gates, gate));
+    }
+    uint32_t holder = limit_idle_holder(gate->limit, gates->worker);
+    if (holder == LIMIT_NOBODY || gate->plea.in_flight ||
+        !limit_is_short(gate->limit, wanted(gates, gate))) {
+        return;
+    }
+    gate->plea = (struct gate_plea){
+        .letter = {.deliver = on_plea},
+        .from = gates,
+        .to = gates->of_worker(gates, holder),
+        .waiting_count = gate->waiting_count,
+        .in_flight = true,
+    };
+    mailbox_post(gates->mailboxes, gates->worker, holder, MAILBOX_URGENT, &gate->plea.letter);
+}
+
+static void on_plea_home(struct letter *letter)
+{
+    struct gate *gate = CONTAINER_OF(letter, struct gate, plea.letter);
+    gate->plea.in_flight = false;
+    if (gate->waiting_count > 0) {
+        ask(gate->plea.from, gate);
+    }
+}
+
+/* On the worker that is asked. Late, it meets nobody who waits and does nothing. */
+static void on_plea(struct letter *letter)
+{
+    const struct gate *asking = CONTAINER_OF(letter, struct gate, plea.letter);
+    const struct gate_plea *plea = &asking->plea;
+    struct gates *gates = plea->to;
+    struct limit *limit = asking->limit;
+    struct gate *gate = find(gates, limit);
+    if (gate != NULL) {
+        bool still_waits = (limit_waiting(limit) & bit_of(plea->from)) != 0;
+        uint64_t more = still_waits ? plea->waiting_count - 1 : 0; /* one is counted by its bit */
+        make_way(gates, gate, wanted(gates, gate) + more);
+    }
+    if (gate == NULL || list_empty(&gate->idle)) {
+        limit_set_idle(limit, gates->worker, false);
+    }
+    letter->deliver = on_plea_home;
+    mailbox_post(gates->mailboxes, gates->worker, plea->from->worker, MAILBOX_URGENT, letter);
+}
+
+bool gates_idle(struct gates *gates, struct gate_places *places)
+{
+    for (int slot = 0; slot < GATE_SLOTS; slot++) {
+        struct gate *gate = places->gates[slot];
+        if (gate == NULL) {
+            continue;
+        }
+        limit_set_idle(gate->limit, gates->worker, true); /* and only then who waits */
+        if (limit_promise(gate->limit, wanted(gates, gate))) {
+            promise_others(places, gate);
+            return false;
+        }
+    }
+    for (int slot = 0; slot < GATE_SLOTS; slot++) {
+        if (places->gates[slot] != NULL) {
+            list_push_back(&places->gates[slot]->idle, &places->idle_nodes[slot]);
+        }
+    }
+    return true;
+}
+
+void gates_busy(struct gate_places *places)
+{
+    for (int slot = 0; slot < GATE_SLOTS; slot++) {
+        list_remove(&places->idle_nodes[slot]);
+    }
 }
 
 /* ---- waiting ---- */
@@ -141,6 +286,7 @@ void gates_wait(struct gates *gates, struct gate *gate, struct site *site)
     } else {
         list_push_back(&gate->waiting, &site->node);
     }
+    gate->waiting_count++;
     if (!list_linked(&gate->node)) {
         list_push_back(&gates->waiting, &gate->node);
     }
@@ -148,11 +294,14 @@ void gates_wait(struct gates *gates, struct gate *gate, struct site *site)
         timer_start(io_timers(gates->io), &gates->timer, io_now_ms(gates->io) + GATE_RETRY_MS);
     }
     gates_settle(gates, site); /* of another limit, where there may be room still */
+    ask(gates, gate);
 }
 
 void gates_leave(struct gates *gates, const struct site *site)
 {
     struct gate *gate = site->waits_at;
+    assert(gate->waiting_count > 0);
+    gate->waiting_count--;
     if (list_empty(&gate->waiting)) {
         list_remove(&gate->node);
         limit_stop_waiting(gate->limit, gates->worker);
@@ -172,26 +321,43 @@ static void on_timer(struct timer *timer)
 
 /* ---- taking and giving back ---- */
 
-void gates_release(struct gates *gates, struct gate *gate)
+static void release(struct gates *gates, struct gate *gate)
 {
     struct limit_wakes wakes = {0};
     limit_release(gate->limit, 1, &wakes);
     tell(gates, gate, wakes.workers);
 }
 
-bool gates_take(struct gates *gates, struct gate *const *wanted, size_t count, struct gate **full)
+void gates_release(struct gates *gates, struct gate_places *places)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (limit_take_or_wait(wanted[i]->limit, 1, gates->worker)) {
+    gates_busy(places);
+    for (int slot = 0; slot < GATE_SLOTS; slot++) {
+        struct gate *gate = places->gates[slot];
+        if (gate != NULL && places->promised) {
+            limit_keep_promise(gate->limit);
+        }
+        if (gate != NULL) {
+            release(gates, gate);
+        }
+    }
+    *places = (struct gate_places){0};
+}
+
+struct gate *gates_take(struct gates *gates, const struct gate_places *places)
+{
+    for (int slot = 0; slot < GATE_SLOTS; slot++) {
+        struct gate *gate = places->gates[slot];
+        if (gate == NULL || limit_take_or_wait(gate->limit, 1, gates->worker)) {
             continue;
         }
-        for (size_t taken = i; taken-- > 0;) {
-            gates_release(gates, wanted[taken]);
+        while (slot-- > 0) {
+            if (places->gates[slot] != NULL) {
+                release(gates, places->gates[slot]);
+            }
         }
-        *full = wanted[i];
-        return false;
+        return gate;
     }
-    return true;
+    return NULL;
 }
 
 /* ---- life ---- */

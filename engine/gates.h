@@ -1,9 +1,11 @@
 /* The limits that span workers, as one worker sees them: which of its sites wait for room behind
- * which limit, and who of them tries next when there is some.
+ * which limit, who of them tries next when there is some, and which of its connections rest
+ * behind which limit and give way to who waits there.
  *
  * A limit (vmta/limits.h) knows workers only, a gate knows the sites of one. Knows nothing of why
- * a site wants a place, nor of other places where a site may wait. One per worker, on its thread;
- * workers tell each other by letters. Owns the gates; they live as long as it does. */
+ * a site wants a place, nor of other places where a site may wait; a connection is the places it
+ * holds. One per worker, on its thread; workers tell each other by letters. Owns the gates; they
+ * live as long as it does. */
 #ifndef ENGINE_GATES_H
 #define ENGINE_GATES_H
 
@@ -20,12 +22,39 @@
 struct io;
 struct site;
 
-/* One limit, and this worker's sites that wait for room. */
+/* Which limits a connection may hold a place of. */
+enum gate_slot {
+    GATE_VMTA,
+    GATE_TOTAL,
+    GATE_DOMAIN,
+    GATE_SLOTS,
+};
+
+/* What one connection holds; embedded in it. Zeroed memory holds nothing. */
+struct gate_places {
+    struct gate *gates[GATE_SLOTS];          /* NULL: none of that kind */
+    struct list_node idle_nodes[GATE_SLOTS]; /* in `idle` of each, while it rests */
+    bool promised;                           /* it closes because somebody waits */
+};
+
+/* A request between workers, about one limit: somebody waits for it, so close what rests. */
+struct gate_plea {
+    struct letter letter;
+    struct gates *from, *to;
+    uint32_t waiting_count; /* of the one who asks */
+    bool in_flight;
+};
+
+/* One limit, this worker's sites that wait for room, and its connections that rest. */
 struct gate {
     struct limit *limit;
+    enum gate_slot slot;
+    uint32_t waiting_count;
     struct list waiting;   /* struct site */
+    struct list idle;      /* struct gate_places, by idle_nodes[slot]; who rests longest first */
     struct list_node node; /* in `waiting` of struct gates while sites wait */
     struct map_entry entry;
+    struct gate_plea plea;
 };
 
 /* The doorbell from one worker to another: limits have room there. One letter per pair, so that
@@ -42,6 +71,8 @@ struct gates {
     uint32_t worker, workers;
     /* The site may try now: takes it out of where it waits (gates_leave). */
     void (*woken)(struct site *site);
+    /* Closes this connection, which rests; it rests no more on return (gates_busy). */
+    void (*give_way)(struct gate_places *places);
     /* Those of another worker. */
     struct gates *(*of_worker)(const struct gates *gates, uint32_t worker);
     /* private: */
@@ -56,16 +87,23 @@ void gates_init(struct gates *gates, size_t gates_max);
 void gates_deinit(struct gates *gates); /* nobody waits, no letter is under way */
 
 /* The gate of this limit, found or made. NULL: no memory, or too many. */
-struct gate *gates_obtain(struct gates *gates, struct limit *limit);
+struct gate *gates_obtain(struct gates *gates, struct limit *limit, enum gate_slot slot);
 
-/* Takes a place of each, or of none. False: *full has none, and a site must wait there now. */
-bool gates_take(struct gates *gates, struct gate *const *wanted, size_t count, struct gate **full);
+/* Takes a place of each gate named, or of none. NULL: taken. Else this one has none, and a site
+ * must wait there now. */
+struct gate *gates_take(struct gates *gates, const struct gate_places *places);
 
-/* Gives a place back; who waits for one is woken, here or on another worker. */
-void gates_release(struct gates *gates, struct gate *gate);
+/* Gives them back; who waits for one is woken, here or on another worker. */
+void gates_release(struct gates *gates, struct gate_places *places);
+
+/* The connection rests from now on, until gates_busy, and may be told to give way. False: it must
+ * do so at once, because somebody waits for one of its places; it does not rest. */
+bool gates_idle(struct gates *gates, struct gate_places *places);
+void gates_busy(struct gate_places *places); /* also where it does not rest */
 
 /* The site, which is in no other list by `node`, waits here from now on; behind others, but if it
- * was woken for this gate it keeps its turn. Its wake, if any, goes on. */
+ * was woken for this gate it keeps its turn. Its wake, if any, goes on. Connections that rest here
+ * are told to give way, as many as are wanted. */
 void gates_wait(struct gates *gates, struct gate *gate, struct site *site);
 
 /* The site waits no more: it has been taken out of the list by its node. */

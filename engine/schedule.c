@@ -132,36 +132,11 @@ static uint64_t opening_wait_until(struct site *site, uint64_t now)
     return due_ms > now ? due_ms : 0;
 }
 
-static size_t gates_of(struct site *site, struct gate *domain_gate, struct gate *gates[3])
+static struct gate_places places_for(const struct site *site)
 {
-    size_t count = 0;
-    gates[count++] = site->lane->gate;
-    gates[count++] = site->scheduler->total;
-    if (domain_gate != NULL) {
-        gates[count++] = domain_gate;
-    }
-    return count;
-}
-
-static void release_gates(struct site *site, struct gate *domain_gate)
-{
-    struct gate *gates[3];
-    size_t count = gates_of(site, domain_gate, gates);
-    for (size_t i = 0; i < count; i++) {
-        gates_release(&site->scheduler->gates, gates[i]);
-    }
-}
-
-/* All or none; where one is full the site waits there. */
-static bool take_gates(struct site *site)
-{
-    struct gate *gates[3], *full;
-    size_t count = gates_of(site, site->domain_gate, gates);
-    if (gates_take(&site->scheduler->gates, gates, count, &full)) {
-        return true;
-    }
-    wait_for_gate(site, full);
-    return false;
+    return (struct gate_places){.gates = {[GATE_VMTA] = site->lane->gate,
+                                          [GATE_TOTAL] = site->scheduler->total,
+                                          [GATE_DOMAIN] = site->domain_gate}};
 }
 
 static bool is_leaving(const struct attempt *attempt)
@@ -223,17 +198,20 @@ static void try_open(struct site *site)
         wait_until(site, due_ms);
         return;
     }
-    if (!take_gates(site)) {
+    struct gate_places places = places_for(site);
+    struct gate *full = gates_take(&scheduler->gates, &places);
+    if (full != NULL) {
+        wait_for_gate(site, full);
         return;
     }
     struct attempt *attempt = attempt_open(scheduler->attempts, site, queue_to_open_for(site));
     if (attempt == NULL) {
-        release_gates(site, site->domain_gate);
+        gates_release(&scheduler->gates, &places);
         wait_until(site, now + NO_ROOM_WAIT_MS);
         return;
     }
     rate_take(&site->connect_rate, now, 1);
-    attempt->domain_gate = site->domain_gate;
+    attempt->places = places;
     list_push_back(&site->attempts, &attempt->site_node);
     site->attempt_count++;
     scheduler->attempt_count++;
@@ -430,6 +408,9 @@ struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *a
     if (queue_sendable(queue, now)) {
         list_push_back(&site->sendable, &queue->sendable_node);
     }
+    if (site->wait == SITE_WAITING_GATE && !wants_connection(site)) {
+        leave_place(site); /* else who rests would give way to it */
+    }
     if (count == 0) { /* all were expired, or are held; what is left comes with the next turn */
         schedule_mark(scheduler, site);
         return NULL;
@@ -485,22 +466,31 @@ void schedule_opened(struct scheduler *scheduler, struct attempt *attempt)
     schedule_mark(scheduler, attempt->site);
 }
 
-void schedule_idle(struct scheduler *scheduler, struct attempt *attempt)
+bool schedule_idle(struct scheduler *scheduler, struct attempt *attempt)
 {
-    (void)scheduler;
+    if (!gates_idle(&scheduler->gates, &attempt->places)) {
+        return false;
+    }
     list_push_back(&attempt->site->idle, &attempt->idle_node);
+    return true;
+}
+
+void schedule_busy(struct attempt *attempt)
+{
+    list_remove(&attempt->idle_node);
+    gates_busy(&attempt->places);
 }
 
 void schedule_closed(struct scheduler *scheduler, struct attempt *attempt)
 {
     struct site *site = attempt->site;
     stop_opening(attempt);
-    list_remove(&attempt->idle_node);
+    schedule_busy(attempt);
     list_remove(&attempt->site_node);
     assert(site->attempt_count > 0);
     site->attempt_count--;
     scheduler->attempt_count--;
-    release_gates(site, attempt->domain_gate);
+    gates_release(&scheduler->gates, &attempt->places);
     schedule_mark(scheduler, site);
 }
 
@@ -512,6 +502,12 @@ static struct gates *gates_of_worker(const struct gates *gates, uint32_t worker)
     return &scheduler->others[worker]->gates;
 }
 
+static void give_way(struct gate_places *places)
+{
+    struct attempt *attempt = CONTAINER_OF(places, struct attempt, places);
+    attempt_quit(attempt);
+}
+
 static bool init_gates(struct scheduler *scheduler)
 {
     struct gates *gates = &scheduler->gates;
@@ -521,9 +517,10 @@ static bool init_gates(struct scheduler *scheduler)
     gates->worker = scheduler->worker;
     gates->workers = scheduler->workers;
     gates->woken = make_ready;
+    gates->give_way = give_way;
     gates->of_worker = gates_of_worker;
     struct limit *total = limits_entry(scheduler->limits, LIMIT_TOTAL, BYTES("smtp-out"));
-    scheduler->total = total == NULL ? NULL : gates_obtain(gates, total);
+    scheduler->total = total == NULL ? NULL : gates_obtain(gates, total, GATE_TOTAL);
     return scheduler->total != NULL;
 }
 

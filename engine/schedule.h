@@ -140,9 +140,14 @@ struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *a
 uint32_t schedule_take_rate(struct scheduler *scheduler, struct site *site, uint32_t want,
                             uint64_t *again_ms);
 
-/* The connection is up, idle, or gone (with all its limits released). */
+/* The connection is up. */
 void schedule_opened(struct scheduler *scheduler, struct attempt *attempt);
-void schedule_idle(struct scheduler *scheduler, struct attempt *attempt);
+/* It has nothing to do: it is offered mail (attempt_offer) or told to quit where others wait for
+ * its place. False: they do already, and it must quit now. */
+bool schedule_idle(struct scheduler *scheduler, struct attempt *attempt);
+/* It is idle no more, if it was. */
+void schedule_busy(struct attempt *attempt);
+/* It is gone; its limits are released. */
 void schedule_closed(struct scheduler *scheduler, struct attempt *attempt);
 
 /* The queue's retry clock was moved or reset: it is written within a second. */

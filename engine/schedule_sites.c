@@ -58,7 +58,7 @@ static struct vmta_lane *lane_for(struct scheduler *scheduler, struct bytes name
     if (limit == NULL || resident == NULL || resident_bytes == NULL) {
         return NULL;
     }
-    struct gate *gate = gates_obtain(&scheduler->gates, limit);
+    struct gate *gate = gates_obtain(&scheduler->gates, limit, GATE_VMTA);
     struct vmta_lane *lane = calloc(1, sizeof *lane);
     if (gate == NULL || lane == NULL || !map_insert(&scheduler->lanes, hash, &lane->entry)) {
         free(lane);
@@ -88,7 +88,7 @@ static struct gate *domain_gate(struct scheduler *scheduler, const struct site *
     }
     struct limit_wakes wakes = {0};
     limit_set_max(limit, max, &wakes);
-    return gates_obtain(&scheduler->gates, limit);
+    return gates_obtain(&scheduler->gates, limit, GATE_DOMAIN);
 }
 
 static struct domain_rate *domain_rate(struct scheduler *scheduler, const struct site *site)

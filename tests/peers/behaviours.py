@@ -321,6 +321,42 @@ def idle_reuse(world):
     check_equal(len(mx.sessions), 1, "sessions")
 
 
+def gives_way(world, workers, **script):
+    """One connection at a time from one virtual MTA, and mail to one domain after the other: each
+    arrives while the connection to the one before is kept for it. Seconds between arrivals."""
+    mx = world.mx(**script)
+    source = f"smtp-source-host {world.address(103)} v3.example.test"
+    engine = world.engine(workers=workers, domain="connection-idle-timeout 5m",
+                          extra=f"<virtual-mta v3>\n{source}\nmax-smtp-out 1\n</virtual-mta>")
+    for i in range(6):
+        world.send(f"user@d{i}.test", vmta="v3")
+        wait_for(lambda: len(mx.messages) == i + 1, f"the message to d{i}.test arrives")
+    world.send("again@d5.test", vmta="v3")
+    engine.wait_records("d", 7)
+    check_equal(engine.records("t", "tq"), [], "transient records")
+    check_equal(len(mx.sessions), 6, "sessions: the last is used again")
+    for one in mx.sessions[:5]:
+        check_equal(one.commands[-1].verb, "QUIT", "the last command")
+    return gaps([one.time for one in mx.messages])
+
+
+@test("12 an idle connection gives way to mail for another domain")
+def idle_gives_way(world):
+    check(max(gives_way(world, 1)) < 15, "no message waits for an idle timeout")
+
+
+@test("12 an idle connection gives way to mail for another domain on another worker")
+def idle_gives_way_elsewhere(world):
+    check(max(gives_way(world, 2)) < 15, "no message waits for an idle timeout")
+
+
+@test("12 an idle connection whose peer is silent after QUIT gives way as well")
+def idle_gives_way_silent(world):
+    waited = gives_way(world, 2, quit=None)
+    check(min(waited[:5]) > 0.9, lambda: f"QUIT was waited for: {waited}")
+    check(sorted(waited)[2] < 4, lambda: f"and not for long: {waited}")
+
+
 @test("13 421 after a delivery harms no other message")
 def collateral(world):
     mx = world.mx(mail=Turns("250 2.1.0 ok", ["421 4.4.5 enough for now", Close()],

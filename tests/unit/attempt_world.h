@@ -44,8 +44,9 @@ static struct world {
     const char *bodies[MESSAGES_MAX];
     uint32_t abandoned_count, message_count, opened_count, tq_count;
     char outcomes[64]; /* d, b, t in order */
-    bool opening, sending, closing, hold_sends, slow_rates, tls_started;
+    bool opening, sending, closing, hold_sends, slow_rates, tls_started, place_wanted;
     enum connection_close how;
+    uint64_t deadline_ms;
     char wire[WIRE_MAX];
     size_t wire_len;
 } world;
@@ -151,7 +152,8 @@ void connection_start_tls(struct connection *connection, struct tls_session *ses
 
 void connection_set_deadline(struct connection *connection, uint64_t due_ms)
 {
-    (void)connection, (void)due_ms;
+    CHECK(connection == world.connection);
+    world.deadline_ms = due_ms;
 }
 
 void connection_close(struct connection *connection, enum connection_close how)
@@ -245,10 +247,20 @@ void schedule_opened(struct scheduler *scheduler, struct attempt *attempt)
     (void)scheduler, (void)attempt;
 }
 
-void schedule_idle(struct scheduler *scheduler, struct attempt *attempt)
+bool schedule_idle(struct scheduler *scheduler, struct attempt *attempt)
 {
     (void)scheduler;
+    if (world.place_wanted) {
+        attempt->places.promised = true;
+        return false;
+    }
     list_push_back(&world.site->idle, &attempt->idle_node);
+    return true;
+}
+
+void schedule_busy(struct attempt *attempt)
+{
+    list_remove(&attempt->idle_node);
 }
 
 void schedule_closed(struct scheduler *scheduler, struct attempt *attempt)

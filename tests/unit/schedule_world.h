@@ -1,8 +1,9 @@
 /* A scheduler with real queues, sites and outcomes, over connections, a spool, letters and a clock
  * of the test's own. Include once per binary, after test.h.
  *
- * Two workers share limits; letters between them lie in a list until deliver_letters. A
- * connection opens when the test says so (establish) and takes mail when the scheduler offers it.
+ * Two workers share limits; letters between them lie in a list until deliver_letters, answers to
+ * them until the next. A connection opens when the test says so (establish) and takes mail when
+ * the scheduler offers it.
  * Named states are stable in the next turn, unless the test holds them back, and are found again
  * by the schedulers of the next life (begin_life). */
 #ifndef TESTS_UNIT_SCHEDULE_WORLD_H
@@ -69,7 +70,7 @@ static struct world {
     char events[EVENTS_MAX]; /* types, in order */
     uint64_t next_attempt_ms[EVENTS_MAX];
     char category[64], class[16]; /* of the last event */
-    uint32_t event_count, recall_count, quit_count;
+    uint32_t event_count, recall_count, quit_count, letter_count;
     bool held;
     struct state_write writes[STATES_MAX]; /* not yet stable */
     uint32_t write_count, stable_count;
@@ -104,6 +105,7 @@ void mailbox_post(struct mailboxes *mailboxes, uint32_t from, uint32_t to, enum 
                   struct letter *letter)
 {
     (void)mailboxes, (void)from, (void)to, (void)lane;
+    world.letter_count++;
     list_push_back(&world.letters, &letter->node);
 }
 
@@ -267,17 +269,25 @@ struct transaction *prepare_create(struct preparer *preparer, struct attempt *at
     return transaction;
 }
 
+/* It takes a message, if it is to and there is one, or rests. */
+static void go_on(struct attempt *attempt)
+{
+    bool may_take = !attempt->used_up && !attempt->quitting;
+    if (attempt->attempts->greedy && may_take && attempt->next == NULL) {
+        attempt->next = schedule_next(attempt->site->scheduler, attempt);
+    }
+    if (attempt->next == NULL && !attempt->quitting &&
+        !schedule_idle(attempt->site->scheduler, attempt)) {
+        attempt_quit(attempt);
+    }
+}
+
 void attempt_offer(struct attempt *attempt)
 {
     struct attempts *attempts = attempt->attempts;
     CHECK(++attempts->offers < 1000);
-    list_remove(&attempt->idle_node);
-    if (attempts->greedy && attempt->next == NULL) {
-        attempt->next = schedule_next(attempt->site->scheduler, attempt);
-    }
-    if (attempt->next == NULL) {
-        schedule_idle(attempt->site->scheduler, attempt);
-    }
+    schedule_busy(attempt);
+    go_on(attempt);
 }
 
 void attempt_recall(struct attempt *attempt, const struct queue *queue)
@@ -288,6 +298,7 @@ void attempt_recall(struct attempt *attempt, const struct queue *queue)
 
 void attempt_quit(struct attempt *attempt)
 {
+    schedule_busy(attempt);
     attempt->quitting = true;
     world.quit_count++;
 }
@@ -344,8 +355,11 @@ static void begin_world(const char *configuration)
 
 static void deliver_letters(void)
 {
+    struct list letters;
     struct list_node *node;
-    while ((node = list_pop_front(&world.letters)) != NULL) {
+    list_init(&letters);
+    list_splice_back(&letters, &world.letters);
+    while ((node = list_pop_front(&letters)) != NULL) {
         struct letter *letter = CONTAINER_OF(node, struct letter, node);
         letter->deliver(letter);
     }
@@ -354,12 +368,12 @@ static void deliver_letters(void)
 static void run(void)
 {
     for (int turn = 0; turn < 100; turn++) {
-        bool more = !list_empty(&world.letters);
+        bool more = false;
         deliver_letters();
         for (uint32_t i = 0; i < WORKERS; i++) {
             more |= schedule_run(world.schedulers[i]);
         }
-        more |= settle_writes();
+        more |= settle_writes() || !list_empty(&world.letters);
         if (!more) {
             return;
         }
@@ -407,9 +421,7 @@ static inline void establish(uint32_t n)
     attempt->queue = NULL;
     schedule_opened(attempt->site->scheduler, attempt);
     attempt->next = schedule_next(attempt->site->scheduler, attempt);
-    if (attempt->next == NULL) {
-        schedule_idle(attempt->site->scheduler, attempt);
-    }
+    go_on(attempt);
     run();
 }
 
@@ -419,8 +431,8 @@ static inline void free_transaction(struct transaction *transaction)
     free(transaction);
 }
 
-/* What it carries is answered so; then it rests. */
-static inline void answer_with(uint32_t n, uint16_t code, const char *enhanced, const char *text)
+/* What it carries is answered so; then it goes on, in the same turn. */
+static inline void reply_to(uint32_t n, uint16_t code, const char *enhanced, const char *text)
 {
     struct attempt *attempt = world.attempts.made[n];
     struct transaction *transaction = attempt->next;
@@ -433,8 +445,12 @@ static inline void answer_with(uint32_t n, uint16_t code, const char *enhanced, 
     }
     free_transaction(transaction);
     attempt->next = NULL;
-    schedule_idle(attempt->site->scheduler, attempt);
-    schedule_mark(attempt->site->scheduler, attempt->site);
+    go_on(attempt);
+}
+
+static inline void answer_with(uint32_t n, uint16_t code, const char *enhanced, const char *text)
+{
+    reply_to(n, code, enhanced, text);
     run();
 }
 
@@ -495,6 +511,7 @@ static void end_world(void)
     for (uint32_t i = 0; i < world.attempts.count; i++) {
         close_attempt(i);
     }
+    deliver_letters(); /* there, and home */
     deliver_letters();
     for (uint32_t i = 0; i < WORKERS; i++) {
         scheduler_destroy(world.schedulers[i]);

@@ -188,6 +188,33 @@ TEST(a_resolver_asks_the_new_settings_after_a_reload)
     end_world();
 }
 
+/* One message, and nothing more to do. */
+static void come_to_rest(bool place_wanted)
+{
+    begin_world(PLAIN);
+    put(0, "one\r\n");
+    connect_to(PIPELINED);
+    world.place_wanted = place_wanted;
+    host_says(ACCEPTED);
+    forget_wire();
+    host_says("250 queued\r\n");
+}
+
+TEST(who_has_nothing_to_do_and_a_place_that_is_wanted_quits_and_waits_for_a_second)
+{
+    come_to_rest(true);
+    CHECK_STRING(world.wire, "QUIT\r\n");
+    CHECK_INT(world.deadline_ms, world.io.now_ms + 1000);
+    end_world();
+    come_to_rest(false);
+    CHECK_INT(world.wire_len, 0);
+    attempt_quit(world.attempt);
+    settle();
+    CHECK_STRING(world.wire, "QUIT\r\n");
+    CHECK_INT(world.deadline_ms, world.io.now_ms + 5000);
+    end_world();
+}
+
 TEST(a_connection_ends_when_a_reload_takes_its_address_away)
 {
     begin_world(PLAIN);
