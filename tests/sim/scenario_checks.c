@@ -32,6 +32,7 @@ static bool is_of(const struct domain_plan *domain, const struct address *addres
     return false;
 }
 
+/* Of this virtual MTA or (UINT32_MAX) any, to this domain or (NULL) any. */
 struct counting {
     const struct scenario *scenario;
     uint32_t vmta;
@@ -41,22 +42,40 @@ struct counting {
 static bool counts(void *owner, const struct address *from, const struct address *to)
 {
     const struct counting *counting = owner;
-    return is_of(counting->domain, to) && vmta_of(counting->scenario, from) == counting->vmta;
+    uint32_t vmta = vmta_of(counting->scenario, from);
+    bool from_it = counting->vmta == UINT32_MAX ? vmta != UINT32_MAX : vmta == counting->vmta;
+    return from_it && (counting->domain == NULL || is_of(counting->domain, to));
 }
 
-/* max-smtp-out, counted where it is owed: at the engine's own sockets. */
+static void check_count(struct scenario *scenario, uint32_t vmta, const struct domain_plan *domain,
+                        uint32_t max)
+{
+    struct counting counting = {scenario, vmta, domain};
+    uint32_t open = max == 0 ? 0 : sim_count_connections(scenario->sim, counts, &counting);
+    if (open > max) {
+        scenario_wrong(scenario, "%u connections from %s to %s, at most %u are allowed", open,
+                       vmta == UINT32_MAX ? "all" : scenario->vmtas[vmta].name,
+                       domain == NULL ? "all" : domain->name, max);
+    }
+}
+
+/* The limits of connections, counted where they are owed: at the engine's own sockets. */
 void scenario_check_connections(struct scenario *scenario)
 {
+    check_count(scenario, UINT32_MAX, NULL, scenario->total_places);
     for (uint32_t v = 0; v < scenario->vmta_count; v++) {
+        check_count(scenario, v, NULL, scenario->vmta_places);
         for (uint32_t d = 0; d < scenario->domain_count; d++) {
-            struct counting counting = {scenario, v, &scenario->domains[d]};
-            uint32_t open = sim_count_connections(scenario->sim, counts, &counting);
-            if (open > scenario->vmtas[v].connections_max) {
-                scenario_wrong(scenario, "%u connections from %s to %s, at most %u are allowed",
-                               open, scenario->vmtas[v].name, scenario->domains[d].name,
-                               scenario->vmtas[v].connections_max);
-            }
+            check_count(scenario, v, &scenario->domains[d], scenario->vmtas[v].connections_max);
         }
+    }
+    for (uint32_t d = 0; d < scenario->domain_count; d++) {
+        check_count(scenario, UINT32_MAX, &scenario->domains[d], scenario->domain_places);
+    }
+    const char *stranded = scenario->engine == NULL ? NULL : sim_engine_stranded(scenario->engine);
+    if (stranded != NULL) {
+        scenario_wrong(scenario, "mail waits at the limit %s, and a connection rests there",
+                       stranded);
     }
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/rng.h"
 #include "scenario_private.h"
 #include "sim_dns.h"
 
@@ -14,6 +15,9 @@
 #define BODY_LEN_MAX 30000
 #define START_US_MAX (600 * SIM_SECOND)
 #define RATED_WORLDS 200000 /* per million */
+#define TIGHT_WORLDS 300000 /* per million */
+#define TIGHT_SEED   0x7469676874
+#define IDLE_S_MAX   600
 #define SEGMENT_MIN  (1024u * 1024)
 #define SEGMENT_MAX  (4u * 1024 * 1024)
 
@@ -93,11 +97,17 @@ static void make_configuration(struct scenario *scenario)
     add_line(scenario, "control-socket /run/control.sock");
     add_line(scenario, "<spool /spool>\n</spool>");
     add_line(scenario, "spool-max-size 64m");
+    if (scenario->total_places > 0) {
+        add_line(scenario, "total-max-smtp-out %u", scenario->total_places);
+    }
     add_line(scenario, "<source 203.0.113/24>");
     add_line(scenario, "  always-allow-relaying yes\n  process-x-virtual-mta yes\n</source>");
     for (uint32_t i = 0; i < scenario->vmta_count; i++) {
         const struct vmta_plan *vmta = &scenario->vmtas[i];
         add_line(scenario, "<virtual-mta %s>", vmta->name);
+        if (scenario->vmta_places > 0) {
+            add_line(scenario, "  max-smtp-out %u", scenario->vmta_places);
+        }
         for (uint32_t j = 0; j < vmta->source_count; j++) {
             char text[ADDRESS_TEXT_MAX];
             add_line(scenario, "  smtp-source-host %s %s", address_text(&vmta->sources[j], text),
@@ -111,6 +121,12 @@ static void make_configuration(struct scenario *scenario)
     add_line(scenario, "  bounce-after %uh", (uint32_t)sim_between(sim, 24, 48));
     add_line(scenario, "  max-msg-per-connection %u", (uint32_t)sim_spread(sim, 1, 100));
     add_line(scenario, "  use-starttls %s", sim_chance(sim, 500000) ? "yes" : "no");
+    if (scenario->domain_places > 0) {
+        add_line(scenario, "  domain-max-smtp-out %u", scenario->domain_places);
+    }
+    if (scenario->idle_s > 0) {
+        add_line(scenario, "  connection-idle-timeout %us", scenario->idle_s);
+    }
     if (scenario->rate_max > 0) {
         add_line(scenario, "  %s %u/%us",
                  scenario->rate_is_shared ? "domain-max-msg-rate" : "max-msg-rate",
@@ -197,6 +213,19 @@ static void make_rate(struct scenario *scenario)
     *sim_odds(sim) = (struct sim_odds){0};
 }
 
+/* From numbers of their own, so that a seed's world is as it was but for them. */
+static void make_places(struct scenario *scenario)
+{
+    struct rng rng;
+    rng_init(&rng, scenario->options.seed ^ TIGHT_SEED);
+    if (rng_chance(&rng, TIGHT_WORLDS)) {
+        scenario->vmta_places = (uint32_t)rng_below(&rng, 4);
+        scenario->total_places = (uint32_t)rng_below(&rng, 5);
+        scenario->domain_places = (uint32_t)rng_below(&rng, 3);
+        scenario->idle_s = 1 + (uint32_t)rng_below(&rng, IDLE_S_MAX);
+    }
+}
+
 void scenario_make(struct scenario *scenario)
 {
     struct sim *sim = scenario->sim;
@@ -208,6 +237,7 @@ void scenario_make(struct scenario *scenario)
     } else if (sim_chance(sim, RATED_WORLDS)) {
         make_rate(scenario);
     }
+    make_places(scenario);
     make_vmtas(scenario);
     make_domains(scenario);
     make_configuration(scenario);

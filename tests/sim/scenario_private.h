@@ -55,6 +55,9 @@ struct scenario {
     uint32_t rate_max;
     uint64_t rate_window_us;
     bool rate_is_shared;
+    /* Connections at once: from each virtual MTA, from all, to each domain; 0: no limit. Where
+     * there is one they are also kept open for a while when there is nothing to send. */
+    uint32_t vmta_places, total_places, domain_places, idle_s;
     uint64_t sound_us; /* when its storage was last seen to be sound */
     bool at_peace, stopping;
     char configuration[CONFIGURATION_MAX];

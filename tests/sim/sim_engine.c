@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attempt.h"
 #include "engine.h"
 #include "io/io.h"
 #include "policy/config.h"
 #include "policy/defaults.h"
+#include "schedule.h"
 #include "sim_memory.h"
 #include "spools.h"
 #include "worker.h"
@@ -179,6 +181,62 @@ uint64_t sim_engine_queued(const struct sim_engine *self)
     struct spool_status status;
     spools_status(self->engine->spools, &status);
     return status.recipients;
+}
+
+/* ---- idle connections that should give way
+ * ---------------------------------------------------------- */
+
+struct at_limit {
+    const struct limit *limit;
+    uint32_t resting, closing; /* connections that hold a place of it */
+    bool pleads;
+};
+
+static void count_site(void *owner, struct site *site)
+{
+    struct at_limit *at = owner;
+    for (struct list_node *node = list_first(&site->attempts); node != NULL;
+         node = list_next(&site->attempts, node)) {
+        const struct attempt *attempt = CONTAINER_OF(node, struct attempt, site_node);
+        for (int slot = 0; slot < GATE_SLOTS; slot++) {
+            const struct gate *gate = attempt->places.gates[slot];
+            bool counts = gate != NULL && gate->limit == at->limit;
+            at->resting += counts && list_linked(&attempt->idle_node);
+            at->closing += counts && attempt->places.promised;
+        }
+    }
+}
+
+static struct at_limit look_at(const struct engine *engine, const struct limit *limit)
+{
+    struct at_limit at = {.limit = limit};
+    for (uint32_t i = 0; i < engine->worker_count; i++) {
+        struct scheduler *scheduler = engine->schedulers[i];
+        schedule_each_site(scheduler, "*", count_site, &at);
+        for (struct list_node *node = list_first(&scheduler->gates.waiting); node != NULL;
+             node = list_next(&scheduler->gates.waiting, node)) {
+            const struct gate *gate = CONTAINER_OF(node, struct gate, node);
+            at.pleads |= gate->limit == limit && gate->plea.in_flight;
+        }
+    }
+    return at;
+}
+
+const char *sim_engine_stranded(const struct sim_engine *self)
+{
+    for (uint32_t i = 0; i < self->engine->worker_count; i++) {
+        const struct gates *gates = &self->engine->schedulers[i]->gates;
+        for (struct list_node *node = list_first(&gates->waiting); node != NULL;
+             node = list_next(&gates->waiting, node)) {
+            const struct limit *limit = CONTAINER_OF(node, struct gate, node)->limit;
+            bool woken = (limit_waiting(limit) & UINT64_C(1) << i) == 0; /* it tries soon */
+            struct at_limit at = look_at(self->engine, limit);
+            if (!woken && at.resting > 0 && at.closing == 0 && !at.pleads) {
+                return limit_name(limit).data;
+            }
+        }
+    }
+    return NULL;
 }
 
 /* What the workers' threads do at their end, in the same steps. */

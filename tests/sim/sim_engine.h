@@ -40,6 +40,10 @@ uint64_t sim_engine_appended(const struct sim_engine *engine);
 /* Recipients in its spool that have no end yet. */
 uint64_t sim_engine_queued(const struct sim_engine *engine);
 
+/* A limit that a site waits at while a connection rests there, and nothing is under way that
+ * would change it; NULL: there is none. */
+const char *sim_engine_stranded(const struct sim_engine *engine);
+
 /* After it has stopped: destroys it. The count of blocks that it forgot to free. */
 size_t sim_engine_destroy(struct sim_engine *engine);
 
