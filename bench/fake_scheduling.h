@@ -171,6 +171,20 @@ static inline void fake_finish(struct fake_attempt *fake_attempt, bool delivered
     transaction->rcpt_count = 0;
 }
 
+/* It has nothing to do, and is the youngest of those open from then on; or has again. */
+static inline void fake_rest(struct fake_attempt *fake_attempt)
+{
+    bool rests = schedule_idle(fake.scheduler, &fake_attempt->attempt);
+    assert(rests);
+    list_remove(&fake_attempt->node);
+    list_push_back(&fake.attempts.open, &fake_attempt->node);
+}
+
+static inline void fake_work(struct fake_attempt *fake_attempt)
+{
+    schedule_busy(&fake_attempt->attempt);
+}
+
 static inline void fake_close(struct fake_attempt *fake_attempt)
 {
     schedule_closed(fake.scheduler, &fake_attempt->attempt);

@@ -1,4 +1,5 @@
-/* What the scheduler costs with many queues: arrivals, a connection that closes, a minute asleep.
+/* What the scheduler costs with many queues: arrivals, a connection that closes, one that rests, a
+ * minute asleep.
  *
  *     ninja -C build bench/micro_schedule && build/bench/micro_schedule [QUEUES]
  *
@@ -32,6 +33,7 @@ struct shape {
 
 static const struct shape one_vmta = {
     "a virtual MTA's cap", 1, 0, OPEN_COUNT, UNLIMITED, UNLIMITED};
+static const struct shape roomy = {"room for all", 1, 0, QUEUES_MAX, UNLIMITED, UNLIMITED};
 static const struct shape shapes[] = {
     {"a virtual MTA's cap", 1, 0, OPEN_COUNT, UNLIMITED, UNLIMITED},
     {"100 virtual MTAs' caps", 100, 0, OPEN_COUNT / 100, UNLIMITED, UNLIMITED},
@@ -116,12 +118,22 @@ static void must_be_full(void)
     }
 }
 
+static struct fake_attempt *an_open_one(void)
+{
+    struct fake_attempt *oldest = fake_oldest();
+    if (oldest == NULL) {
+        fprintf(stderr, "no connection is open\n");
+        exit(1);
+    }
+    return oldest;
+}
+
 /* ---- releases --------------------------------------------------------------------------- */
 
 static void release_one(bool delivered)
 {
-    struct fake_attempt *oldest = fake_oldest();
-    if (oldest == NULL || fake_take(oldest) != 1) {
+    struct fake_attempt *oldest = an_open_one();
+    if (fake_take(oldest) != 1) {
         fprintf(stderr, "a connection found no mail\n");
         exit(1);
     }
@@ -184,6 +196,34 @@ static void measure_sizes(const char *what, const struct shape *shape, uint32_t 
     }
     snprintf(row, sizeof(row), "%s, %s, most to fewest", what, shape->what);
     micro_row(row, ns / first_ns, "times");
+}
+
+/* ---- rests ------------------------------------------------------------------------------ */
+
+/* Connections that are kept open, one a queue, and each in turn works and rests again. */
+static double rest_ns(const struct shape *shape, uint32_t queue_count)
+{
+    double samples[MICRO_REPEATS];
+    begin(shape, queue_count);
+    make_messages(shape, queue_count, 0, 0);
+    arrive();
+    fake_settle();
+    for (uint32_t i = 0; i < queue_count; i++) {
+        struct fake_attempt *oldest = an_open_one();
+        fake_finish(oldest, fake_take(oldest) == 1);
+        fake_rest(oldest);
+    }
+    for (uint32_t repeat = 0; repeat < MICRO_REPEATS; repeat++) {
+        double from = micro_cpu_ns();
+        for (uint32_t i = 0; i < queue_count; i++) {
+            struct fake_attempt *oldest = an_open_one();
+            fake_work(oldest);
+            fake_rest(oldest);
+        }
+        samples[repeat] = (micro_cpu_ns() - from) / queue_count;
+    }
+    end();
+    return micro_median(samples, MICRO_REPEATS);
 }
 
 /* ---- arrivals --------------------------------------------------------------------------- */
@@ -251,6 +291,7 @@ int main(int argc, char **argv)
         measure_sizes("release", &shapes[i], queue_count, release_ns);
     }
     measure_sizes("delivery", &one_vmta, queue_count, drain_ns);
+    measure_sizes("rest and work", &roomy, queue_count, rest_ns);
     measure_arrivals(queue_count);
     measure_minute("all deferred, none due", queue_count, 2 * MINUTE_MS, HOUR_MS);
     measure_minute("all deferred, a sixtieth due", queue_count, 0, HOUR_MS);
