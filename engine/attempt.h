@@ -53,11 +53,10 @@ struct attempt {
     struct queue *queue; /* for whom it was opened; NULL once READY */
     struct route *route;
     struct vmta_source *source;
-    struct gate_places places; /* of the limits it counts in */
-    struct list on_wire;       /* struct transaction, begun, oldest first */
-    struct list lingering;     /* ended, but their bytes are in the send in flight */
-    struct transaction *next;  /* prepared or preparing, one ahead */
-    struct transaction *body;  /* whose body is being written, window by window */
+    struct list on_wire;      /* struct transaction, begun, oldest first */
+    struct list lingering;    /* ended, but their bytes are in the send in flight */
+    struct transaction *next; /* prepared or preparing, one ahead */
+    struct transaction *body; /* whose body is being written, window by window */
     uint64_t opened_ms, messages_sent;
     uint8_t state;         /* enum attempt_state */
     uint8_t tls_level;     /* enum tls_need: what it was opened for */
@@ -66,9 +65,10 @@ struct attempt {
     bool repeat_address;   /* … at the same address (other source, or without TLS) */
     bool no_port;          /* the last connect found no local port free */
     bool quitting;
-    bool used_up;      /* takes no more: others need its place */
-    bool tls_wanted;   /* the handshake begins when the send in flight is over */
-    bool counted_open; /* the scheduler no longer counts it as opening */
+    bool used_up;              /* takes no more: others need its place */
+    bool tls_wanted;           /* the handshake begins when the send in flight is over */
+    bool counted_open;         /* the scheduler no longer counts it as opening */
+    struct gate_places places; /* of the limits it counts in */
     /* private: */
     uint16_t address_turn;              /* how many addresses of the route are done with */
     uint16_t address_start, best_count; /* equal hosts are begun with in turn */
