@@ -1,6 +1,6 @@
-/* Mail hosts want three things of an address: that it has a name (PTR), that this name leads back
- * to it, and that the EHLO name does, too. For each address two lookups run side by side, and those
- * of the PTR's names after them. */
+/* Mail hosts want of an address that it has a name (PTR), that this name leads back to it, that the
+ * EHLO name does, too, and that SPF covers it. For each address the two lookups run side by side,
+ * those of the PTR's names after them; then SPF, domain by domain. */
 #include "outside_check.h"
 
 #include <assert.h>
@@ -11,13 +11,14 @@
 
 #include "doctor.h"
 #include "net/dns.h"
+#include "outside_spf.h"
 #include "policy/config.h"
 #include "policy/report.h"
 #include "source_check.h"
 #include "vmta/vmta.h"
 
-#define NAMES_MAX    4 /* PTR names of one address that are looked at */
-#define FINDINGS_MAX 4 /* of one address */
+#define NAMES_MAX    4                      /* PTR names of one address that are looked at */
+#define FINDINGS_MAX (256 * ERROR_TEXT_MAX) /* bytes, of one address; the rest is not kept */
 
 /* Does one of the names lead back? */
 struct back {
@@ -33,11 +34,15 @@ struct question {
     struct back back[NAMES_MAX];
     bool asks_forward;
     uint32_t back_count, pending;
-    uint32_t finding_count;
-    char findings[FINDINGS_MAX][ERROR_TEXT_MAX];
+    struct outside_spf spf;
+    size_t next_domain; /* whose SPF record comes next */
+    char domain[SPF_NAME_MAX];
+    struct buffer findings; /* texts, each with its NUL */
+    char memory[FINDINGS_MAX];
 };
 
 struct outside {
+    const struct config *config;
     struct config_report *report;
     struct doctor *doctor;
     struct question questions[DOCTOR_PARALLEL];
@@ -50,13 +55,13 @@ static void find(struct question *question, const char *format, ...)
 
 static void find(struct question *question, const char *format, ...)
 {
-    assert(question->finding_count < FINDINGS_MAX);
-    char *text = question->findings[question->finding_count++];
-    int len = snprintf(text, ERROR_TEXT_MAX, "virtual MTA %s: ", question->job.vmta->name);
+    char text[ERROR_TEXT_MAX];
+    int len = snprintf(text, sizeof text, "virtual MTA %s: ", question->job.vmta->name);
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text + len, ERROR_TEXT_MAX - (size_t)len, format, arguments);
+    vsnprintf(text + len, sizeof text - (size_t)len, format, arguments);
     va_end(arguments);
+    buffer_put(&question->findings, text, strlen(text) + 1);
 }
 
 static const struct address *address_of(const struct question *question)
@@ -145,6 +150,125 @@ static void judge_names(struct question *question)
     }
 }
 
+/* ---- SPF ---- */
+
+/* The domain of "SELECTOR,DOMAIN,FILE", however it is split into words; not of "*". */
+static bool key_domain(const struct string_array *words, char out[SPF_NAME_MAX])
+{
+    size_t part = 0;
+    for (size_t i = 0; i < words->count; i++) {
+        struct bytes rest = words->items[i];
+        while (rest.len > 0) {
+            ptrdiff_t comma = bytes_find(rest, ',', 0);
+            struct bytes text = bytes_slice(rest, 0, comma < 0 ? rest.len : (size_t)comma);
+            rest = bytes_slice(rest, comma < 0 ? rest.len : (size_t)comma + 1, rest.len);
+            if (text.len > 0 && part++ == 1) {
+                snprintf(out, SPF_NAME_MAX, "%.*s", BYTES_FMT(text));
+                return text.len < SPF_NAME_MAX && strchr(out, '.') != NULL;
+            }
+        }
+    }
+    return false;
+}
+
+/* The domains whose mail leaves here, as far as the configuration names them: those it signs for,
+ * by the keys of the virtual MTA, of its pool, of all. words: of the key in this place; false:
+ * there is none. */
+static bool key_at(const struct outside *outside, const struct config_vmta *settings, size_t place,
+                   const struct string_array **words)
+{
+    const struct strings_array *lists[] = {
+        &settings->settings.domain_keys,
+        settings->pool == NULL ? NULL : &settings->pool->settings.domain_keys,
+        &config_global(outside->config)->domain_keys,
+    };
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        size_t count = lists[i] == NULL ? 0 : lists[i]->count;
+        if (place < count) {
+            *words = &lists[i]->items[place];
+            return true;
+        }
+        place -= count;
+    }
+    return false;
+}
+
+/* RFC 7208 2.3: the EHLO name may have a record of its own; what is sent with a null sender is
+ * judged by it. Domains of mail must have one. */
+static void judge_spf(struct question *question, bool must_have)
+{
+    const struct spf *spf = &question->spf.spf;
+    const char *domain = question->domain;
+    char ours[ADDRESS_TEXT_MAX];
+    address_text(address_of(question), ours);
+    switch (spf->result) {
+    case SPF_PASS:
+        break;
+    case SPF_NONE:
+        if (must_have) {
+            find(question, "%s has no SPF record: it should cover %s", domain, ours);
+        }
+        break;
+    case SPF_NEUTRAL:
+    case SPF_FAIL:
+    case SPF_SOFTFAIL:
+        find(question, "the SPF record of %s does not cover %s: %s%s%s", domain, ours,
+             spf_result_name(spf->result), spf->term[0] == '\0' ? "" : " by ", spf->term);
+        break;
+    case SPF_TEMPERROR:
+        find(question, "the SPF record of %s cannot be looked up for %s", domain, ours);
+        break;
+    case SPF_PERMERROR:
+        find(question, "the SPF record of %s is broken, or needs more lookups than allowed",
+             domain);
+        break;
+    }
+}
+
+/* The next domain to look at; false: there is none. Domain 0 is the EHLO name. */
+static bool next_domain(struct question *question)
+{
+    const struct string_array *words;
+    if (question->next_domain == 0) {
+        question->next_domain = 1;
+        if (question->asks_forward) {
+            snprintf(question->domain, sizeof question->domain, "%s",
+                     question->job.source->helo_name);
+            return true;
+        }
+    }
+    while (key_at(question->outside, question->job.settings, question->next_domain - 1, &words)) {
+        question->next_domain++;
+        if (key_domain(words, question->domain)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void go_on_with_spf(struct question *question)
+{
+    struct outside *outside = question->outside;
+    struct doctor *doctor = outside->doctor;
+    if (!doctor->out_of_time && next_domain(question)) {
+        outside_spf_start(&question->spf, doctor->io, doctor->dns, address_of(question),
+                          question->domain, question->job.source->helo_name);
+        return;
+    }
+    if (doctor->out_of_time) {
+        find(question, "no time left to look at every SPF record");
+    }
+    doctor_done(doctor, question->job.slot);
+}
+
+static void on_spf(struct outside_spf *spf)
+{
+    struct question *question = CONTAINER_OF(spf, struct question, spf);
+    bool is_helo = question->next_domain == 1 && question->asks_forward;
+    judge_spf(question, !is_helo);
+    go_on_with_spf(question);
+}
+
 /* ---- lookups ---- */
 
 static void answered(struct question *question)
@@ -162,8 +286,7 @@ static void answered(struct question *question)
     for (uint32_t i = 0; i < question->back_count; i++) {
         dns_query_deinit(&question->back[i].query);
     }
-    struct outside *outside = question->outside;
-    doctor_done(outside->doctor, question->job.slot);
+    go_on_with_spf(question);
 }
 
 static void on_forward(struct dns_query *query)
@@ -262,7 +385,10 @@ static bool on_start(void *owner, const struct doctor_job *job)
     question->outside = outside;
     question->job = *job;
     question->asks_forward = false;
-    question->back_count = question->pending = question->finding_count = 0;
+    question->back_count = question->pending = 0;
+    question->next_domain = 0;
+    question->spf.done = on_spf;
+    buffer_init(&question->findings, question->memory, sizeof question->memory);
     question->forward = question->names = (struct dns_query){0};
     if (judge_alone(question)) {
         return true;
@@ -286,8 +412,9 @@ static void on_tell(void *owner, uint32_t slot)
                                               ? &settings->origins.source_hosts
                                               : &settings->origin;
     struct place place = {.file = origin->file == NULL ? "" : origin->file, .line = origin->line};
-    for (uint32_t i = 0; i < question->finding_count; i++) {
-        report_warning(outside->report, &place, "%s", question->findings[i]);
+    const char *text = question->findings.data;
+    for (; text < question->findings.data + question->findings.len; text += strlen(text) + 1) {
+        report_warning(outside->report, &place, "%s", text);
     }
 }
 
@@ -306,6 +433,7 @@ int outside_check(const struct outside_options *options, struct config_report *r
     if (outside == NULL) {
         return error_set(error, 71, "out of memory");
     }
+    outside->config = options->config;
     outside->report = report;
     outside->doctor = doctor_create(&(struct doctor_options){.config = options->config,
                                                              .host_name = options->host_name,

@@ -1,5 +1,5 @@
-/* What only the outside can tell about a configuration: are the source addresses on this host, and
- * does DNS know each by its EHLO name, there and back?
+/* What only the outside can tell about a configuration: are the source addresses on this host, does
+ * DNS know each by its EHLO name, there and back, and does SPF cover it?
  *
  * Asks this host and its name servers; no mail host. Needs no running daemon. */
 #ifndef ENGINE_OUTSIDE_CHECK_H

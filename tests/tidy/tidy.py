@@ -29,7 +29,7 @@ LAYERS = {
 PURE = ["engine/base", "engine/smtp", "policy", "vmta"]
 
 # What stands on the path, in its order: arrows go down only.
-PATH = ["main", "commands", "control", "probe", "outside_check", "doctor", "engine", "worker",
+PATH = ["main", "commands", "control", "probe", "outside", "doctor", "engine", "worker",
         "listener", "session", "reception", "pickup", "intake", "job", "arrivals", "schedule",
         "attempt", "prepare", "outcome", "gates", "site", "queue", "resolve", "outbound",
         "local_delivery", "accounting", "feed", "spool", "message", "journal"]
