@@ -214,13 +214,39 @@ void accounting_rotate(struct accounting *accounting)
 /* ---- reload -------------------------------------------------------------------------------------
  */
 
+/* NULL: the configuration has no file of this path. */
+static const struct config_acct_file *find_configured(const struct config *config, const char *path)
+{
+    size_t count;
+    const struct config_acct_file *files = config_acct_files(config, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (!files[i].is_pipe && bytes_equal(files[i].path, bytes_from_string(path))) {
+            return &files[i];
+        }
+    }
+    return NULL;
+}
+
+static void add_or_tell(struct accounting *accounting, const struct config_acct_file *config)
+{
+    struct error error = {0};
+    if (add_file(accounting, config, &error) < 0) {
+        LOG_ERROR("%s (as it was before, until the next reload)", error.text);
+    }
+}
+
 static void on_file_ended(void *owner, struct accounting_file *file)
 {
     struct accounting *accounting = owner;
+    const struct config_acct_file *again =
+        find_configured(accounting->options.config, accounting_file_path(file));
     keep_left(accounting, bytes_from_string(accounting_file_path(file)),
               accounting_file_position(file));
     list_remove(accounting_file_node(file));
     accounting_file_destroy(file);
+    if (accounting->stopped == NULL && again != NULL) {
+        add_or_tell(accounting, again); /* a reload has brought it back meanwhile */
+    }
     if (accounting->stopped != NULL && list_empty(&accounting->files) &&
         list_empty(&accounting->ending)) {
         accounting->stopped(accounting->stopped_owner);
@@ -235,25 +261,13 @@ static void end_file(struct accounting *accounting, struct accounting_file *file
     accounting_file_end(file, end, on_file_ended, accounting);
 }
 
-static bool is_configured(const struct config *config, const char *path)
-{
-    size_t count;
-    const struct config_acct_file *files = config_acct_files(config, &count);
-    for (size_t i = 0; i < count; i++) {
-        if (!files[i].is_pipe && bytes_equal(files[i].path, bytes_from_string(path))) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void end_the_unconfigured(struct accounting *accounting, const struct config *config)
 {
     struct list_node *next;
     for (struct list_node *node = list_first(&accounting->files); node != NULL; node = next) {
         next = list_next(&accounting->files, node);
         struct accounting_file *file = accounting_file_of(node);
-        if (!is_configured(config, accounting_file_path(file))) {
+        if (find_configured(config, accounting_file_path(file)) == NULL) {
             end_file(accounting, file, ACCOUNTING_END_AT_ONCE);
         }
     }
@@ -269,16 +283,12 @@ void accounting_reload(struct accounting *accounting, const struct config *confi
     for (size_t i = 0; i < count; i++) {
         struct error error = {0};
         struct accounting_file *file = find_file(&accounting->files, files[i].path);
-        int result = 0;
         if (find_file(&accounting->ending, files[i].path) != NULL) {
-            result = error_set(&error, EX_TEMPFAIL, "accounting file %.*s is still being finished",
-                               BYTES_FMT(files[i].path));
-        } else if (file != NULL && !files[i].is_pipe) {
-            result = accounting_file_configure(file, &files[i], &error);
-        } else {
-            result = add_file(accounting, &files[i], &error);
+            continue; /* it begins again when it is finished */
         }
-        if (result < 0) {
+        if (file == NULL || files[i].is_pipe) {
+            add_or_tell(accounting, &files[i]);
+        } else if (accounting_file_configure(file, &files[i], &error) < 0) {
             LOG_ERROR("%s (as it was before, until the next reload)", error.text);
         }
     }

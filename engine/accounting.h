@@ -36,7 +36,8 @@ struct accounting *accounting_create(const struct accounting_options *options, s
 /* Does some file want `r` records? */
 bool accounting_wants_received(const struct accounting *accounting);
 
-/* Files that left the configuration end, new ones begin; those that stay go on. */
+/* Files that left the configuration end, new ones begin; those that stay go on. One that comes back
+ * before it has ended begins again when it has. */
 void accounting_reload(struct accounting *accounting, const struct config *config);
 
 /* Rotates every file now (`rotate acct`). */

@@ -391,20 +391,34 @@ TEST(a_reload_ends_files_and_begins_others)
     close_place();
 }
 
-TEST(a_file_that_comes_back_goes_on_where_it_was)
+static bool holds(const char *path, const char *text)
+{
+    return bytes_contains_nocase(file_text(path), bytes_from_string(text));
+}
+
+/* The old one is finished when it comes back, or is not: then it begins again when it is. */
+static void bring_back_after(int turns)
 {
     open_place();
     start(ONE_FILE);
     fake.last = 10;
     run_turns(30);
     reload("");
-    run_turns(30);
+    run_turns(turns);
     fake.last = 20;
     reload(ONE_FILE);
-    run_turns(30);
+    for (int i = 0; i < 20000 && !holds(file_path(0), "rcpt-20@"); i++) {
+        turn();
+    }
     stop();
     check_records(20, 1);
     close_place();
+}
+
+TEST(a_file_that_comes_back_goes_on_where_it_was)
+{
+    bring_back_after(30);
+    bring_back_after(0);
 }
 
 TEST(other_columns_begin_another_file)
