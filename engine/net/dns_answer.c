@@ -147,15 +147,15 @@ static void keep_text(struct dns_answer *out, const char *text, size_t len)
 static bool take_pointer(const struct record *record, struct dns_answer *out)
 {
     struct reader data = record->data;
-    char name[DNS_NAME_MAX];
-    if (!take_name(&data, name) || data.at != record->end) {
+    char memory[DNS_NAME_MAX];
+    if (!take_name(&data, memory) || data.at != record->end) {
         return false;
     }
-    size_t len = strlen(name);
-    if (text_fits(out, len)) {
+    struct bytes name = bytes_from_string(memory);
+    if (text_fits(out, name.len)) {
         char *text = out->text_memory + out->text_bytes;
-        memcpy(text, name, len);
-        keep_text(out, text, len);
+        memcpy(text, name.data, name.len);
+        keep_text(out, text, name.len);
     }
     return true;
 }
