@@ -44,14 +44,38 @@ struct pattern_matcher {
     uint64_t steps_left;
 };
 
+/* PCRE2 takes its memory where this program does, not where its library was linked to: a test that
+ * drops or refuses all memory of an engine must have it all. */
+static void *take_memory(PCRE2_SIZE size, void *unused)
+{
+    (void)unused;
+    return malloc(size);
+}
+
+static void give_memory(void *memory, void *unused)
+{
+    (void)unused;
+    free(memory);
+}
+
+/* To make others of; NULL: no memory, they take PCRE2's own. */
+static pcre2_general_context *memory_context(void)
+{
+    return pcre2_general_context_create(take_memory, give_memory, NULL);
+}
+
 static pcre2_code *compile(struct bytes text, struct error *error)
 {
     int code;
     PCRE2_SIZE offset;
+    pcre2_general_context *memory = memory_context();
+    pcre2_compile_context *context = pcre2_compile_context_create(memory);
     pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)(text.len == 0 ? "" : text.data), text.len,
                                          PCRE2_CASELESS | PCRE2_UTF | PCRE2_MATCH_INVALID_UTF |
                                              PCRE2_NEVER_BACKSLASH_C,
-                                         &code, &offset, NULL);
+                                         &code, &offset, context);
+    pcre2_compile_context_free(context);
+    pcre2_general_context_free(memory);
     if (compiled == NULL) {
         PCRE2_UCHAR reason[256];
         pcre2_get_error_message(code, reason, sizeof(reason));
@@ -144,9 +168,11 @@ struct pattern_matcher *pattern_matcher_create(void)
     if (matcher == NULL) {
         return NULL;
     }
-    matcher->data = pcre2_match_data_create(1, NULL);
-    matcher->context = pcre2_match_context_create(NULL);
-    matcher->stack = pcre2_jit_stack_create(JIT_STACK_MIN_BYTES, JIT_STACK_MAX_BYTES, NULL);
+    pcre2_general_context *memory = memory_context();
+    matcher->data = pcre2_match_data_create(1, memory);
+    matcher->context = pcre2_match_context_create(memory);
+    matcher->stack = pcre2_jit_stack_create(JIT_STACK_MIN_BYTES, JIT_STACK_MAX_BYTES, memory);
+    pcre2_general_context_free(memory);
     if (matcher->data == NULL || matcher->context == NULL) {
         pattern_matcher_destroy(matcher);
         return NULL;
