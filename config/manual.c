@@ -238,10 +238,10 @@ static const char *const argument_examples[] = {
 };
 
 /* In force as written only where it has a default and an effect: all others are comments. */
-static void put_line(const struct directive *row, const char *indent, bool block_in_effect)
+static void put_line(const struct directive *row, const char *indent, bool block_stands)
 {
     char text[TEXT_MAX];
-    bool in_force = block_in_effect && row->effect == EFFECT_YES && row->default_text[0] != '\0';
+    bool in_force = block_stands && row->effect == EFFECT_YES && row->default_text[0] != '\0';
     printf("\n%s# %s%s\n", indent, row->help,
            row->effect == EFFECT_NOT_YET ? " (not yet in effect)" : "");
     if (has_value(row)) {
@@ -253,13 +253,13 @@ static void put_line(const struct directive *row, const char *indent, bool block
            row->default_text[0] == '\0' ? "" : " ", row->default_text);
 }
 
-static void put_lines(enum directive_scope scope, const char *indent, bool block_in_effect)
+static void put_lines(enum directive_scope scope, const char *indent, bool block_stands)
 {
     size_t count;
     const struct directive *table = directive_table(&count);
     for (size_t i = 0; i < count; i++) {
         if (table[i].scope == scope && (has_value(&table[i]) || table[i].kind == KIND_SPECIAL)) {
-            put_line(&table[i], indent, block_in_effect);
+            put_line(&table[i], indent, block_stands);
         }
     }
 }
@@ -275,27 +275,33 @@ static const struct block_row *twin(const struct block_row *blocks, size_t place
     return NULL;
 }
 
+/* A pool must have members, and no default names one: its example is a comment. */
+static bool stands_as_written(const struct block_row *block)
+{
+    return block->effect == EFFECT_YES && block->scope != SCOPE_POOL;
+}
+
 static void put_reference(void)
 {
     size_t count;
     const struct block_row *blocks = directive_blocks(&count);
     put_lines(SCOPE_GLOBAL, "", true);
     for (size_t i = 0; i < count; i++) {
-        bool in_effect = blocks[i].effect == EFFECT_YES;
+        bool stands = stands_as_written(&blocks[i]);
         const struct block_row *before = twin(blocks, i);
         if (blocks[i].effect == EFFECT_LEGACY) {
             continue;
         }
         printf("\n# ---- <%s%s>: %s%s\n", blocks[i].tag, argument_texts[blocks[i].argument],
-               blocks[i].help, in_effect ? "" : " (not yet in effect)");
+               blocks[i].help, blocks[i].effect == EFFECT_YES ? "" : " (not yet in effect)");
         if (before != NULL) {
             printf("# As in <%s>.\n", before->tag);
             continue;
         }
-        printf("\n%s<%s%s>\n", in_effect ? "" : "#", blocks[i].tag,
+        printf("\n%s<%s%s>\n", stands ? "" : "#", blocks[i].tag,
                argument_examples[blocks[i].argument]);
-        put_lines(blocks[i].scope, "    ", in_effect);
-        printf("%s</%s>\n", in_effect ? "" : "#", blocks[i].tag);
+        put_lines(blocks[i].scope, "    ", stands);
+        printf("%s</%s>\n", stands ? "" : "#", blocks[i].tag);
     }
 }
 
