@@ -1,4 +1,5 @@
-/* What attempt.c (life of a connection) and attempt_dialogue.c (what is on it) share. */
+/* What attempt.c (life of a connection), attempt_dialogue.c (what is sent over it) and
+ * attempt_replies.c (what comes of it) share. */
 #ifndef ENGINE_ATTEMPT_PRIVATE_H
 #define ENGINE_ATTEMPT_PRIVATE_H
 
@@ -42,20 +43,31 @@ void attempt_remember_fault(struct attempt *attempt, enum host_fault fault);
 
 /* ---- attempt_dialogue.c ---- */
 
-extern const struct client_events attempt_client_events;
-
 /* Writes whatever may be written now, asks for the next message, idles or quits. */
 void attempt_pump(struct attempt *attempt);
 
 /* The deadline of what is awaited now. */
 void attempt_watch(struct attempt *attempt);
 
+void attempt_on_timer(struct timer *timer);
+
+/* ---- attempt_replies.c ---- */
+
+extern const struct client_events attempt_client_events;
+
+struct transaction *attempt_transaction_of(struct client_transaction *core);
+
+/* Gives the prepared one back to its queue, if there is one. */
+void attempt_drop_next(struct attempt *attempt);
+
+/* Every recipient that has no answer yet gets this one. */
+void attempt_end_all(struct attempt *attempt, struct transaction *transaction,
+                     enum client_stage stage, const struct reply *reply, bool after_dot_lost);
+
 /* The connection is gone: ends or gives back what was on it. */
 void attempt_end_transactions(struct attempt *attempt);
 
 /* Frees ended transactions whose bytes are no longer with the kernel. */
 void attempt_free_lingering(struct attempt *attempt);
-
-void attempt_on_timer(struct timer *timer);
 
 #endif
