@@ -108,6 +108,7 @@ TEST(k11_a_second_instance_is_refused)
     end(&one);
 }
 
+/* effect: global spool-sync */
 TEST(k11_a_spool_in_memory_is_refused_unless_it_need_not_last)
 {
     struct scene scene;

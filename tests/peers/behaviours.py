@@ -30,6 +30,13 @@ def without_trace(message):
     return b"\r\n".join(lines), body_of(message)
 
 
+# effect: global smtp-listener
+# effect: global spool
+# effect: source always-allow-relaying
+# effect: virtual-mta smtp-source-host
+# effect: acct-file records
+# effect: global control-socket
+# effect: source default-virtual-mta
 @test("1 a message arrives as it was sent, with one reception and one delivery")
 def end_to_end(world):
     mx = world.mx()
@@ -53,6 +60,8 @@ def end_to_end(world):
     check(record["dsnDiag"].startswith("smtp;250"), record["dsnDiag"])
 
 
+# effect: source process-x-virtual-mta
+# effect: source process-x-job
 @test("1 a virtual MTA chosen by header sends from its own address and name")
 def chosen_vmta(world):
     mx = world.mx()
@@ -172,6 +181,7 @@ def check_growing(times, wanted):
         check(least - 0.05 <= gap < least + 3, f"gaps {seen}, wanted {wanted}")
 
 
+# effect: domain retry-recipients-after
 @test("6 attempts for a recipient at growing intervals")
 def retry_recipient(world):
     mx = world.mx(rcpt=Turns(*["450 4.2.1 not now"] * 4, "250 2.1.5 ok"))
@@ -181,6 +191,7 @@ def retry_recipient(world):
     check_growing([one.time for one in mx.transactions], [0.5, 1, 2, 3])
 
 
+# effect: domain retry-after
 @test("6 attempts for a queue at growing intervals")
 def retry_queue(world):
     mx = world.mx(greeting=Turns(*[["421 4.3.2 not now", Close()]] * 3, "220 mx ESMTP"))
@@ -192,6 +203,7 @@ def retry_queue(world):
     check_equal([one["type"] for one in engine.records()], ["r", "tq", "tq", "tq", "d"], "records")
 
 
+# effect: domain smtp-hosts
 @test("6 a refused connection is tried again on the schedule")
 def retry_connect(world):
     world.destinations["*"] = f"[{world.address(11)}]:2525"
@@ -204,6 +216,7 @@ def retry_connect(world):
     wait_for(lambda: mx.messages, "a message arrives")
 
 
+# effect: global name-server
 @test("7 SERVFAIL is tried again on the schedule, before any connect")
 def retry_dns(world):
     names = world.names({"a.test": "servfail"})
@@ -229,6 +242,7 @@ def nxdomain(world):
     engine.wait_empty()
 
 
+# effect: domain bounce-after
 @test("8 bounce-after: one attempt, then the expiry")
 def expires(world):
     world.mx(rcpt="450 4.2.1 not now")
@@ -310,6 +324,7 @@ def peer_idle_out(world):
     check_equal(engine.records("t", "tq"), [], "transient records")
 
 
+# effect: domain connection-idle-timeout
 @test("12 an idle connection is used again")
 def idle_reuse(world):
     mx = world.mx()
@@ -340,6 +355,7 @@ def gives_way(world, workers, **script):
     return gaps([one.time for one in mx.messages])
 
 
+# effect: virtual-mta max-smtp-out
 @test("12 an idle connection gives way to mail for another domain")
 def idle_gives_way(world):
     check(max(gives_way(world, 1)) < 15, "no message waits for an idle timeout")
@@ -505,6 +521,7 @@ def batch_pathological(world):
     check_equal(engine.records("b"), [], "bounces")
 
 
+# effect: domain max-rcpt-per-message
 @test("23 max-rcpt-per-message 1: five transactions on one connection")
 def batch_of_one(world):
     mx = world.mx()
@@ -574,6 +591,7 @@ def server_context(certificate, secret):
     return context
 
 
+# effect: domain use-starttls
 @test("26 opportunistic TLS uses a certificate it cannot verify; nothing goes in the clear")
 def tls_bad_certificate(world):
     context = server_context(*make_certificate(world.work, "other", subject="wrong.name.test"))
@@ -605,6 +623,7 @@ def tls_fallback(world):
     check_equal(len(mx.sessions), 3, "sessions: the host is remembered")
 
 
+# effect: acct-file record-fields
 @test("28 protocol and cipher are in the delivery record")
 def tls_record(world):
     context = server_context(*make_certificate(world.work, "mx"))

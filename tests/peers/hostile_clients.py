@@ -201,6 +201,7 @@ def s29_dot(world):
     check(len(mx.delivered) == len(set(mx.delivered)), f"delivered twice: {mx.delivered}")
 
 
+# effect: source smtp-max-connections-per-ip
 @test("S31 connections of one address are capped with 421 4.7.0; others go on")
 def s31(world):
     world.mx()
@@ -272,6 +273,7 @@ def fill(world, engine, count, size):
     return accepted, ""
 
 
+# effect: global spool-max-size
 @test("S42 the spool is full: 452 4.3.1; delivery goes on and frees space, mail is taken again")
 def s42_full(world):
     mx = world.mx()
@@ -309,6 +311,7 @@ def s42_disk(world):
     check_equal(mx.delivered, ["before@a.test", "user@a.test"], "delivered")
 
 
+# effect: virtual-mta max-queued-recipients
 @test("S45 a virtual MTA over max-queued-recipients gets 452 4.2.2, the others go on")
 def s45(world):
     mx = world.mx()
@@ -338,6 +341,7 @@ def s45(world):
     wait_for(lambda: len(mx.messages) == 50 - refused, "then the small one's")
 
 
+# effect: virtual-mta spool-share
 @test("S45 a virtual MTA over its spool-share gets 452 4.2.2, the others go on")
 def s45_share(world):
     mx = world.mx()

@@ -83,6 +83,7 @@ def s13(world):
                     ["500 5.5.2", "250 2.0.0"], "far over it")
 
 
+# effect: source max-message-size
 @test("S14 a gigabyte without CRLF, as a command and as text: 421, constant memory")
 def s14(world):
     engine = world.engine(source="max-message-size 1g")
@@ -102,6 +103,7 @@ def s14(world):
     check_equal(engine.status()["traffic"]["messagesIn"], 0, "messages in")
 
 
+# effect: source max-line-length
 @test("S15 text lines up to max-line-length pass untouched, longer ones are refused 554 5.6.0")
 def s15(world):
     mx = world.mx()
@@ -293,6 +295,7 @@ def s28(world):
     check_equal(mx.delivered, ["user@a.test"], "delivered")
 
 
+# effect: source smtp-command-timeout
 @test("S30 a slow client is ended: in a command, in a message, also if each byte comes in time")
 def s30(world):
     engine = world.engine(source="smtp-command-timeout 2s\nsmtp-data-timeout 2s")

@@ -41,6 +41,7 @@ def c1_next(world):
     only_types(engine, "d")
 
 
+# effect: domain bounce-upon-5xx-greeting
 @test("C1 all greet 5xx: deferred or bounced, as bounce-upon-5xx-greeting says; 521 is final")
 def c1_all(world):
     for last, reply in ((11, "554 5.7.1 no"), (12, "554 5.7.1 no"), (13, "521 5.3.2 no mail")):
@@ -82,6 +83,7 @@ def c2_transaction(world):
     only_types(engine, *["t"] * 6)
 
 
+# effect: domain smtp-greeting-timeout
 @test("C3 an endless greeting, an endless line, and a drip are ended")
 def c3(world):
     world.mx(11, ["lines.test"], greeting=Garbage(b"220-more\r\n", 1 << 30))
@@ -362,6 +364,7 @@ def c15(world):
     check_equal(len(mx.messages), 1, "messages")
 
 
+# effect: domain smtp-data-termination-timeout
 @test("C15 silence after the dot: as long as configured, then tried again")
 def c15_silence(world):
     mx = world.mx(final=Turns(Silence(), "250 2.0.0 taken"))
@@ -374,6 +377,7 @@ def c15_silence(world):
     check_equal(len(mx.messages), 1, "messages")
 
 
+# effect: domain data-send-timeout
 @test("C17 a peer that stops reading: data-send-timeout, deferred 4.4.2, memory bounded")
 def c17(world):
     world.mx(receive_bytes=4096, body=Silence())
@@ -474,6 +478,7 @@ def c21_alias(world):
     check_equal(alias.delivered, ["u@one.test"], "delivered at the alias")
 
 
+# effect: domain prohibited-hosts
 @test("C21 an MX that points to loopback is a loop: 5.4.6")
 def c21_prohibited(world):
     mx = world.mx()
@@ -1082,6 +1087,7 @@ def c43_reload(world):
     check_equal(len(mx.transactions), 1, "transactions")
 
 
+# effect: domain require-starttls
 @test("C43 TLS required and no host offers it: deferred, nothing in the clear")
 def c43_none(world):
     mx = world.mx()

@@ -85,6 +85,7 @@ def k8_often(world):
     check_equal(mx.delivered, [f"u{number:03}@a.test" for number in range(100)], "delivered")
 
 
+# effect: global max-memory
 @test("max-memory is reached: MAIL gets 452 4.3.1; with more allowed by a reload it is taken")
 def memory(world):
     mx = world.mx()

@@ -98,6 +98,7 @@ def in_turn(world):
     check_equal(len(log_ids(engine)), 2, "logs that records name")
 
 
+# effect: spool priority
 @test("logs: mail goes to the higher priority")
 def priority(world):
     mx = world.mx()
@@ -172,6 +173,7 @@ def dead_box(world):
     check_equal(Counter(one["rcpt"] for one in engine.records("d")), wanted, "what was accounted")
 
 
+# effect: spool deliver-only
 @test("logs: the main spool is emptied by deliver-only while another takes over")
 def take_over(world):
     mx = world.mx()

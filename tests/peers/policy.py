@@ -29,6 +29,7 @@ def sources(mx):
     return Counter(one.session.hello.partition(".")[0] for one in mx.messages)
 
 
+# effect: virtual-mta-pool virtual-mta
 @test("virtual-mta-pool: members take turns by weight, records name the pool")
 def pool_turns(world):
     mx = world.mx()
@@ -59,6 +60,10 @@ def pool_by_header(world):
     check_equal({one["vmtaPool"] for one in records}, {"both"}, "vmtaPool")
 
 
+# effect: source pattern-list
+# effect: pattern-list header
+# effect: pattern-list rcpt-to
+# effect: pattern-list *
 @test("pattern-list: header, sender and recipient choose the virtual MTA")
 def pattern_list(world):
     mx = world.mx()
@@ -71,6 +76,8 @@ def pattern_list(world):
     check_equal(seen, {"u0@a.test": "v2", "vip@a.test": "v2", "u1@a.test": "v1"}, "virtual MTAs")
 
 
+# effect: global invalid-virtual-mta-fallback
+# effect: source reject-invalid-virtual-mta
 @test("invalid-virtual-mta-fallback: what names an unknown virtual MTA leaves from it")
 def fallback(world):
     mx = world.mx()

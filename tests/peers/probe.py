@@ -98,6 +98,7 @@ def ok(world):
     check_equal(session.source, HERE, "source")
 
 
+# effect: domain default-smtp-port
 @test("ok on ports 587 and 2525: by --port, by default-smtp-port and by smtp-hosts",
       needs="unshare")
 def ports(world):

@@ -120,6 +120,7 @@ def python_smtplib(world):
     check_equal(seen["Subject"], "Überraschung", "subject")
 
 
+# effect: source max-rcpt-per-message
 @test("smtplib meets the limits: too many recipients, too large, no such command")
 def python_limits(world):
     world.mx()

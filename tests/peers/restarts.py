@@ -38,6 +38,7 @@ def inject(world, count, to):
             client.message(f"user{number}@{to}")
 
 
+# effect: domain max-msg-rate
 @test("max-msg-rate 5/min holds over kill -9 and another number of workers")
 def message_rate(world):
     mx = world.mx()
@@ -57,6 +58,7 @@ def message_rate(world):
     check_equal(len(engine.records("b")), 0, "bounces")
 
 
+# effect: domain domain-max-msg-rate
 @test("domain-max-msg-rate 6/min holds over kill -9 for all virtual MTAs together")
 def domain_rate(world):
     mx = world.mx()

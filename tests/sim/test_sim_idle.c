@@ -19,6 +19,7 @@ static void open_scene(uint32_t workers, uint64_t seed)
                                                .domain = "connection-idle-timeout 10m"});
 }
 
+/* effect: global total-max-smtp-out */
 TEST(mail_in_turn_to_two_domains_never_waits_for_an_idle_connection)
 {
     for (uint32_t workers = 1; workers <= WORKERS_MAX; workers++) {

@@ -73,6 +73,7 @@ static void check_everything_is_recorded(void)
     CHECK_INT(scene_records(&scene, "t", NULL, NULL), tries() - ALL);
 }
 
+/* effect: acct-file max-lag */
 TEST(t3_a_full_accounting_volume_stops_accepting_and_names_the_sink)
 {
     open_scene("max-lag 200k\non-lag hold");
@@ -127,6 +128,7 @@ TEST(t3_attempts_stop_before_the_log_is_full_and_start_again_when_the_sink_has_c
     scene_close(&scene);
 }
 
+/* effect: acct-file on-lag */
 TEST(t3_a_sink_that_may_skip_stops_nothing)
 {
     open_scene("max-lag 200k\non-lag skip");

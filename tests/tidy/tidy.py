@@ -2,13 +2,15 @@
 
 Layers and purity, third-party headers, banned calls, sizes, header contracts, formatting, and
 rows.py: each row of the hostile cases has a test named after it. Prints one line per finding and a
-closing count: each rule is a test. With --rows: the rows and their tests, nothing else.
+closing count: each rule is a test. With --rows: the rows and their tests, nothing else; with
+--effects: the directives and the tests of their effects (effects.py), nothing else.
 """
 import os
 import re
 import subprocess
 import sys
 
+import effects
 import rows
 
 LINES_MAX = 800        # of a file
@@ -63,6 +65,13 @@ def product_files():
                           "bench", "tests"], capture_output=True, text=True, check=True).stdout
     return [name for name in out.split("\n")
             if name.endswith((".c", ".h", ".def")) and os.path.exists(name)]
+
+
+def python_tests():
+    out = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "tests/*.py"],
+                         capture_output=True, text=True, check=True).stdout
+    return [name for name in out.split("\n") if os.path.exists(name)
+            and not name.startswith("tests/tidy/")]
 
 
 def layer_of(name):
@@ -206,6 +215,9 @@ def main():
     if sys.argv[1:] == ["--rows"]:
         rows.show(names)
         return 0
+    if sys.argv[1:] == ["--effects"]:
+        effects.show(names, python_tests())
+        return 0
     texts = {name: open(name, encoding="utf-8").read() for name in names}
     codes = {name: strip(text) for name, text in texts.items()}
     rules = {
@@ -219,6 +231,7 @@ def main():
         "headers-alone": check_compiles_alone(names),
         "format": check_format(names),
         "rows": rows.check(names),
+        "effects": effects.check(names, python_tests()),
     }
     failed = 0
     for rule, findings in rules.items():

@@ -47,6 +47,7 @@ TEST(a_restart_goes_on_in_the_same_file)
     close_place();
 }
 
+/* effect: acct-file sync */
 TEST(the_position_becomes_durable_within_two_seconds)
 {
     open_place();
@@ -223,6 +224,7 @@ TEST(an_empty_file_that_a_crash_left_is_deleted)
 #define MOVED_FILES                                                                                \
     "<acct-file $D/acct.csv>\n" LINES "max-size 1m\nmove-to $D/moved\n</acct-file>\n"
 
+/* effect: acct-file max-size */
 TEST(a_full_file_is_followed_by_the_next_number)
 {
     open_place();
@@ -237,6 +239,7 @@ TEST(a_full_file_is_followed_by_the_next_number)
     close_place();
 }
 
+/* effect: acct-file move-to */
 TEST(a_full_file_is_moved_away)
 {
     open_place();
@@ -328,6 +331,7 @@ TEST(a_file_moved_by_others_is_left_at_a_rotation)
     close_place();
 }
 
+/* effect: acct-file move-interval */
 TEST(a_file_is_finished_after_its_interval)
 {
     open_place();
@@ -343,6 +347,7 @@ TEST(a_file_is_finished_after_its_interval)
     close_place();
 }
 
+/* effect: acct-file delete-after */
 TEST(old_files_are_deleted_and_nothing_else)
 {
     open_place();

@@ -202,6 +202,7 @@ TEST(a_header_field_is_written_empty)
                 "type,rcpt,header_Subject,vmta\r\n");
 }
 
+/* effect: acct-file user-string */
 TEST(optional_fields_have_their_values)
 {
     struct event event = delivered();
@@ -434,6 +435,7 @@ TEST(times_are_utc_to_the_second)
     CHECK_BYTES(time_text(UINT64_MAX), "9999-12-31 23:59:59+0000");
 }
 
+/* effect: acct-file iso-times */
 TEST(times_may_be_seconds_since_1970)
 {
     struct event event = {.type = EVENT_DELIVERED, .logged_wall_ms = 1178807903999};

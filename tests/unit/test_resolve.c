@@ -344,6 +344,7 @@ TEST(without_mx_the_domain_itself_is_the_host)
     drop();
 }
 
+/* effect: domain bounce-upon-no-mx */
 TEST(bounce_upon_no_mx_bounces_at_once)
 {
     begin_world();

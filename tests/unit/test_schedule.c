@@ -97,6 +97,7 @@ TEST(a_wake_goes_on_when_the_woken_site_then_waits_for_something_else)
     end_world();
 }
 
+/* effect: domain domain-max-smtp-out */
 TEST(a_wake_of_one_limit_goes_on_when_its_site_finds_another_one_full)
 {
     begin_world("<virtual-mta a>\n smtp-source-host 127.0.0.2 a.example\n max-smtp-out 1\n"
@@ -240,6 +241,7 @@ TEST(a_queue_that_no_connection_is_strict_enough_for_gets_the_place_of_one)
     end_world();
 }
 
+/* effect: global host-name */
 TEST(a_virtual_mta_without_a_name_says_the_host_s)
 {
     begin_world("<virtual-mta a>\n smtp-source-host 127.0.0.2\n</virtual-mta>\n");

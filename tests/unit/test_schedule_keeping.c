@@ -106,6 +106,7 @@ TEST(starts_before_a_kill_count_after_it_on_whichever_worker)
     }
 }
 
+/* effect: domain max-connect-rate */
 TEST(connections_before_a_kill_count_after_it)
 {
     begin_world(RATED("max-connect-rate 1/h"));

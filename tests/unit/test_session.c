@@ -37,6 +37,8 @@ TEST(the_trace_field_stands_first_and_is_well_formed)
     close_world();
 }
 
+/* effect: source add-received-header */
+/* effect: source hide-message-source */
 TEST(the_trace_field_is_left_out_or_hides_the_source_where_configured)
 {
     open_world(SOURCE("add-received-header no\n"));
@@ -93,6 +95,7 @@ TEST(relaying_is_denied_unless_it_is_allowed)
     close_world();
 }
 
+/* effect: source smtp-service */
 TEST(a_source_without_service_is_told_521)
 {
     open_world("<source 127/8>\nsmtp-service no\n</source>\n");

@@ -109,6 +109,7 @@ TEST(s45_a_pool_passes_over_a_member_that_is_full)
     close_world();
 }
 
+/* effect: source process-x-envid */
 TEST(s37_job_and_envelope_id_come_from_headers_where_that_is_allowed)
 {
     open_world(SOURCE("process-x-job yes\nprocess-x-envid yes\n"));
@@ -229,6 +230,7 @@ TEST(s30_a_command_that_trickles_does_not_move_its_deadline)
     close_world();
 }
 
+/* effect: source smtp-data-timeout */
 TEST(s30_a_message_that_trickles_ends_in_time)
 {
     open_world(SOURCE("smtp-data-timeout 1s\n"));
@@ -269,6 +271,7 @@ TEST(s31_one_address_over_its_maximum_is_told_so_and_the_others_go_on)
     close_world();
 }
 
+/* effect: global total-max-smtp-in */
 TEST(s31_a_full_house_says_so)
 {
     static struct client others[3];
