@@ -66,7 +66,7 @@ static bool on_event(struct spool_follower *follower, uint64_t sequence, struct 
     if (!journal_decode(bytes, &event)) {
         LOG_WARNING("accounting file %s: an event of the journal cannot be read and is left out",
                     file->directory.path);
-    } else if (accounting_layout_wants(file->layout, event.type)) {
+    } else if (accounting_layout_takes(file->layout, &event)) {
         struct accounting_place place = {.log_id = spool_log_id(log->spool), .sequence = sequence};
         accounting_format(file->layout, place, &event, &file->filling);
     }

@@ -342,7 +342,9 @@ static void put_json_extras(const struct accounting_layout *layout, struct accou
     put_json_text(json, "msgId", event->message_id);
     put_json_number(json, "attempt", event->attempt);
     put_json_time(layout, json, "nextAttempt", event->next_attempt_wall_ms);
-    put_json_text(json, "bounceClass", event->bounce_class);
+    if (!layout->has_bounce_class) {
+        put_json_text(json, "bounceClass", event->bounce_class);
+    }
     put_json_number(json, "smtpCode", event->smtp_code);
     put_json_text(json, "stage", event->stage);
     put_json_text(json, "tls", event->tls);

@@ -192,6 +192,9 @@ static int fill_layout(struct accounting_layout *layout, const struct acct_file_
     }
     layout->user_string = bytes_of(layout->user_string_text, user_string.len);
     layout->iso_times = settings->iso_times;
+    if (acct_queue_filter_parse(&settings->queue_filter, &layout->filter, error) < 0) {
+        return -1;
+    }
     for (size_t i = 0; i < FORM_COUNT; i++) {
         if ((settings->records & RECORD_BIT(forms[i].record)) != 0) {
             layout->records |= RECORD_BIT(forms[i].record);
@@ -201,6 +204,7 @@ static int fill_layout(struct accounting_layout *layout, const struct acct_file_
         }
     }
     drop_unused_columns(layout);
+    layout->has_bounce_class = find_column(layout, BYTES("bounceClass")) != NULL;
     write_header(layout);
     return 0;
 }
@@ -231,4 +235,11 @@ bool accounting_layout_wants(const struct accounting_layout *layout, enum event_
     const struct accounting_form *form = accounting_form_of(type);
     assert(form != NULL);
     return (layout->records & RECORD_BIT(form->record)) != 0;
+}
+
+bool accounting_layout_takes(const struct accounting_layout *layout, const struct event *event)
+{
+    bool of_a_queue = event->type != EVENT_RECEIVED;
+    return event->unaccounted == 0 && accounting_layout_wants(layout, event->type) &&
+           (!of_a_queue || acct_queue_filter_keeps(&layout->filter, event->queue));
 }

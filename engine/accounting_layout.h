@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "journal.h"
+#include "policy/acct_queue.h"
 #include "policy/value.h"
 
 struct acct_file_settings;
@@ -56,6 +57,8 @@ struct accounting_layout {
     uint32_t records; /* bits of enum record_type */
     uint32_t column_count;
     bool json, iso_times;
+    bool has_bounce_class; /* as a column: JSON has it in any case, but once */
+    struct acct_queue_filter filter;
     struct bytes user_string;
     struct bytes header; /* a file's first line with its CRLF; empty for JSON */
     struct accounting_column columns[ACCOUNTING_COLUMNS_MAX]; /* behind `type` */
@@ -74,6 +77,9 @@ void accounting_layout_destroy(struct accounting_layout *layout); /* NULL is acc
 
 /* Does this file hold such records? */
 bool accounting_layout_wants(const struct accounting_layout *layout, enum event_type type);
+
+/* … and this one: of a queue that is recorded here, of a domain that has not disabled it? */
+bool accounting_layout_takes(const struct accounting_layout *layout, const struct event *event);
 
 /* The form of an event of the journal; never NULL. */
 const struct accounting_form *accounting_form_of(enum event_type type);

@@ -61,7 +61,8 @@ enum event_type {
     X(132, attempt)                                                                                \
     X(133, next_attempt_wall_ms)                                                                   \
     X(134, after_dot_lost)                                                                         \
-    X(135, first_attempt_wall_ms)
+    X(135, first_attempt_wall_ms)                                                                  \
+    X(136, unaccounted) /* disable-acct-records: not for accounting files */
 
 struct event {
     enum event_type type;

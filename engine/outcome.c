@@ -178,9 +178,28 @@ static struct bytes encode(struct outcomes *outcomes, const struct event *event)
     return buffer_bytes(&out);
 }
 
-static void put(struct outcomes *outcomes, enum spool_outcome_kind kind, struct rcpt *rcpt,
-                const struct event *event)
+/* The record is written all the same, for the sinks that are no accounting files. */
+static bool is_disabled(const struct domain_settings *settings, enum event_type type)
 {
+    switch (type) {
+    case EVENT_DELIVERED:
+        return (settings->disable_acct_records & RECORD_BIT(RECORD_DELIVERY)) != 0;
+    case EVENT_BOUNCED:
+        return (settings->disable_acct_records & RECORD_BIT(RECORD_BOUNCE)) != 0;
+    case EVENT_TRANSIENT:
+        return (settings->disable_acct_records & RECORD_BIT(RECORD_TRANSIENT)) != 0;
+    case EVENT_TRANSIENT_QUEUE:
+        return (settings->disable_acct_records & RECORD_BIT(RECORD_QUEUE)) != 0;
+    case EVENT_RECEIVED:
+        break;
+    }
+    return false;
+}
+
+static void put(struct outcomes *outcomes, enum spool_outcome_kind kind, const struct site *site,
+                struct rcpt *rcpt, struct event *event)
+{
+    event->unaccounted = is_disabled(site->settings, event->type);
     struct spool *spool = rcpt == NULL ? spools_for_event(outcomes->spools)
                                        : spools_of(outcomes->spools, rcpt_message(rcpt));
     spool_put_outcome(
@@ -219,7 +238,7 @@ static void deliver(struct outcomes *outcomes, struct queue *queue, struct rcpt 
     outcomes->scheduler->delivered_rcpts++;
     queue_done(queue, rcpt);
     schedule_rcpt_final(outcomes->scheduler, queue, rcpt);
-    put(outcomes, SPOOL_FINAL, rcpt, event);
+    put(outcomes, SPOOL_FINAL, queue->site, rcpt, event);
 }
 
 static void bounce(struct outcomes *outcomes, struct queue *queue, struct rcpt *rcpt,
@@ -230,7 +249,7 @@ static void bounce(struct outcomes *outcomes, struct queue *queue, struct rcpt *
     queue->site->bounced++;
     outcomes->scheduler->bounced_rcpts++;
     schedule_rcpt_final(outcomes->scheduler, queue, rcpt);
-    put(outcomes, SPOOL_FINAL, rcpt, event);
+    put(outcomes, SPOOL_FINAL, queue->site, rcpt, event);
 }
 
 static void defer(struct outcomes *outcomes, struct queue *queue, struct rcpt *rcpt,
@@ -249,7 +268,7 @@ static void defer(struct outcomes *outcomes, struct queue *queue, struct rcpt *r
     queue->site->deferred++;
     outcomes->scheduler->deferred_rcpts++;
     queue_note_error(queue, io_wall_ms(outcomes->io), event->dsn_diag);
-    put(outcomes, SPOOL_DEFERRED, rcpt, event);
+    put(outcomes, SPOOL_DEFERRED, queue->site, rcpt, event);
     queue_defer(queue, rcpt, now_ms + wait_ms, now_ms);
 }
 
@@ -344,7 +363,7 @@ void outcome_of_queue(struct outcomes *outcomes, const struct attempt *attempt, 
         event.next_attempt_wall_ms = (uint64_t)io_wall_ms(outcomes->io) + wait_ms;
     }
     queue_note_error(queue, io_wall_ms(outcomes->io), event.dsn_diag);
-    put(outcomes, SPOOL_EVENT, NULL, &event);
+    put(outcomes, SPOOL_EVENT, queue->site, NULL, &event);
 }
 
 bool outcome_bounce_ready(struct outcomes *outcomes, const struct attempt *attempt,

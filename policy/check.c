@@ -1,6 +1,7 @@
 /* What no block can know alone: names that are not there, things that exclude each other. */
 #include <assert.h>
 
+#include "policy/acct_queue.h"
 #include "policy/load.h"
 
 static bool accepts_reference(const struct config *config, const char *accepts, struct bytes name)
@@ -249,6 +250,19 @@ static void check_spools(struct loader *loader)
     }
 }
 
+static void check_acct_files(struct loader *loader)
+{
+    const struct config_acct_file *files = loader->config->acct_files.items;
+    for (size_t i = 0; i < loader->config->acct_files.count; i++) {
+        struct place place = {.file = files[i].origin.file, .line = files[i].origin.line};
+        struct acct_queue_filter filter;
+        struct error error;
+        if (acct_queue_filter_parse(&files[i].settings.queue_filter, &filter, &error) < 0) {
+            report_error(loader->report, &place, "%s", error.text);
+        }
+    }
+}
+
 void check_config(struct loader *loader)
 {
     check_references(loader, &loader->config->global);
@@ -264,4 +278,5 @@ void check_config(struct loader *loader)
     check_shared_addresses(loader);
     check_listeners(loader);
     check_spools(loader);
+    check_acct_files(loader);
 }

@@ -460,3 +460,28 @@ TEST(a_date_read_is_the_date_written)
     CHECK(!accounting_parse_date(BYTES("2019/01/01"), &wall_ms));
     CHECK(!accounting_parse_date(BYTES("1969-01-01"), &wall_ms));
 }
+
+TEST(json_has_a_bounce_class_that_is_a_column_once)
+{
+    struct accounting_layout *layout =
+        layout_of("/a.jsonl", "records b\nrecord-fields b bounceClass");
+    struct event event = {.type = EVENT_BOUNCED, .bounce_class = BYTES("hard")};
+    struct bytes line = format(layout, &event);
+    CHECK(bytes_starts_with(line, BYTES("{\"type\":\"b\",\"bounceClass\":\"hard\",\"eid\":")));
+    CHECK(!bytes_contains_nocase(bytes_slice(line, 20, line.len), BYTES("bounceClass")));
+    accounting_layout_destroy(layout);
+}
+
+TEST(a_disabled_record_and_one_of_another_queue_are_not_taken)
+{
+    struct accounting_layout *layout = layout_of("/a.csv", "records d,r\nqueue-filter a.com/*");
+    struct event event = {.type = EVENT_DELIVERED, .queue = BYTES("a.com/v1")};
+    CHECK(accounting_layout_takes(layout, &event));
+    event.unaccounted = 1;
+    CHECK(!accounting_layout_takes(layout, &event));
+    event = (struct event){.type = EVENT_DELIVERED, .queue = BYTES("b.com/v1")};
+    CHECK(!accounting_layout_takes(layout, &event));
+    event = (struct event){.type = EVENT_RECEIVED};
+    CHECK(accounting_layout_takes(layout, &event));
+    accounting_layout_destroy(layout);
+}

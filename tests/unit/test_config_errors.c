@@ -505,3 +505,9 @@ TEST(a_line_may_not_be_endless)
     CHECK(fails_with(text, "1:1: error: the line is too long"));
     free(text);
 }
+
+TEST(a_queue_filter_names_queues)
+{
+    CHECK(fails_with("<acct-file /a.csv>\nqueue-filter a.com/v1,b.com\n</acct-file>\n",
+                     "1:0: error: queue-filter: 'b.com' is no queue"));
+}

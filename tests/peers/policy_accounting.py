@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""What the lines of an <acct-file> do, seen in the files: a test for each.
+
+    tests/peers/policy_accounting.py BUILD [NAME…]"""
+import sys
+
+from harness import check_equal, main, test, wait_for
+
+
+def acct_file(world, name, *lines):
+    return f"<acct-file {world.work}/{name}.csv>\n" + "".join(f"    {line}\n" for line in lines) \
+        + "</acct-file>\n"
+
+
+def deliver(world, engine, *rcpts, **message):
+    """Each to its end; the records that every file could have had are then durable."""
+    for rcpt in rcpts:
+        world.send(rcpt, **message)
+    engine.wait_records("d", len(rcpts))
+
+
+def column(engine, name, field):
+    return sorted(row[field] for row in engine.csv_rows(name))
+
+
+# effect: acct-file records
+# effect: acct-file queue-filter
+@test("queue-filter: the first word that fits decides, others are left out")
+def queue_filter(world):
+    world.mx()
+    engine = world.engine(extra=acct_file(
+        world, "some", "records d,r", "record-fields d,r rcpt,queue",
+        "queue-filter sub.b.test/v1,![*.]b.test/*,*/v1"))
+    for rcpt, vmta in [("1@a.test", "v1"), ("2@a.test", "v2"), ("3@b.test", "v1"),
+                       ("4@sub.b.test", "v1"), ("5@sub.b.test", "v2"), ("6@xb.test", "v1")]:
+        world.send(rcpt, vmta=vmta)
+    engine.wait_records("d", 6)
+    engine.stop()
+    rows = engine.csv_rows("some")
+    check_equal(sorted(row["rcpt"] for row in rows if row["type"] == "d"),
+                ["1@a.test", "4@sub.b.test", "6@xb.test"], "deliveries recorded")
+    check_equal(sum(row["type"] == "r" for row in rows), 6, "receptions, which are of no queue")
+
+
+# effect: domain disable-acct-records
+@test("disable-acct-records: of that domain, in every file")
+def disabled(world):
+    mx = world.mx()
+    engine = world.engine(extra="<domain quiet.test>\n    disable-acct-records d\n</domain>\n"
+                          + acct_file(world, "all", "record-fields d,b rcpt"))
+    world.send("u@quiet.test")
+    wait_for(lambda: mx.messages, "the message arrives")
+    engine.wait_empty()
+    deliver(world, engine, "u@a.test")
+    engine.stop()
+    check_equal(column(engine, "all", "rcpt"), ["u@a.test"], "recipients recorded")
+    check_equal([one["rcpt"] for one in engine.records("d")], ["u@a.test"], "in the other file")
+    check_equal(len(engine.records("r")), 2, "receptions are not disabled")
+
+
+# effect: acct-file record-fields
+# effect: acct-file user-string
+# effect: acct-file iso-times
+@test("record-fields: columns asked for by name, user-string, iso-times no")
+def columns(world):
+    world.mx()
+    engine = world.engine(extra=acct_file(
+        world, "own", "records d",
+        "record-fields d rcpt,totalSecondsQueued,userString,timeLogged,bounceClass",
+        "user-string node seven", "iso-times no"))
+    deliver(world, engine, "u@a.test")
+    engine.stop()
+    row, = engine.csv_rows("own")
+    check_equal(list(row), ["type", "rcpt", "totalSecondsQueued", "userString", "timeLogged",
+                            "bounceClass"], "columns")
+    check_equal((row["userString"], row["timeLogged"].isdigit(), row["bounceClass"]),
+                ("node seven", True, ""), "values")
+
+
+if __name__ == "__main__":
+    sys.exit(main(__doc__.splitlines()[0]))
