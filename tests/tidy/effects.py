@@ -17,35 +17,13 @@ BEGIN = re.compile(r"^(?:TEST\(|@test\(|def |    def )")
 # Directives with an effect that no test sees yet. Only ever shorter.
 WITHOUT_A_TEST_YET = [(scope, name) for scope, names in {
     "global": """
-        include domain-macro workers shutdown-timeout smtp-source-host
         allow-no-source-address dns-trust-ad journal-sync spool-min-free-space
-        always-allow-relaying log-file
-        """,
-    "source": """
-        include max-message-hops allow-chunking allow-smtputf8 add-date-header
-        add-message-id-header remove-header allow-empty-x-virtual-mta jobid-header
-        """,
-    "smtp-listener": """
-        source host-name
         """,
     "domain": """
-        include max-smtp-out max-msg-per-connection max-msg-in-flight connect-timeout
-        smtp-421-means-mx-unavailable ignore-8bitmime ignore-chunking ignore-pipelining
-        smtp-tls-allow-sslv3 smtp-tls-allow-tlsv1 smtp-tls-allow-tlsv1.1
-        smtp-tls-allow-tlsv1.2 smtp-tls-allow-tlsv1.3 smtp-tls-ca-file smtp-tls-ciphers
-        smtp-tls-tlsv1.3-ciphersuites
-        """,
-    "virtual-mta": """
-        include host-name
-        """,
-    "virtual-mta-pool": """
-        max-smtp-out
+        max-msg-in-flight connect-timeout smtp-tls-allow-sslv3 smtp-tls-ca-file
         """,
     "spool": """
         delete-file-holders min-free-space
-        """,
-    "pattern-list": """
-        mail-from
         """,
     "smtp-pattern-list": """
         include
