@@ -174,14 +174,16 @@ static void load_rules(bool of_program)
 static void sort_usual(uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        seen += bounce_classify(rules, matcher, &usual[i % COUNT(usual)]).category.len;
+        seen += bounce_classify(rules, matcher, &usual[i % COUNT(usual)], BOUNCE_ABOUT_RECIPIENT)
+                    .category.len;
     }
 }
 
 static void sort_unknown(uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        struct bounce_verdict verdict = bounce_classify(rules, matcher, &unknown);
+        struct bounce_verdict verdict =
+            bounce_classify(rules, matcher, &unknown, BOUNCE_ABOUT_RECIPIENT);
         must(verdict.rule == NULL, "no rule fits");
         seen += verdict.category.len;
     }
@@ -253,7 +255,7 @@ static void make_hostile(struct rng *rng, struct reply *out)
 static double cost_of(const struct reply *reply)
 {
     double from = micro_cpu_ns();
-    seen += bounce_classify(rules, matcher, reply).category.len;
+    seen += bounce_classify(rules, matcher, reply, BOUNCE_ABOUT_RECIPIENT).category.len;
     return micro_cpu_ns() - from;
 }
 

@@ -88,6 +88,7 @@ void attempt_note_failure(struct attempt *attempt, enum client_stage stage, cons
     }
     attempt->failure_stage = (uint8_t)stage;
     attempt->failure_stage_name = stage_name;
+    attempt->failure_said = true;
 }
 
 void attempt_note_error(struct attempt *attempt, const char *stage_name, const char *enhanced,
@@ -98,6 +99,7 @@ void attempt_note_error(struct attempt *attempt, const char *stage_name, const c
     struct reply reply;
     reply_make(&reply, 421, enhanced, text);
     attempt_note_failure(attempt, CLIENT_STAGE_GREETING, stage_name, &reply);
+    attempt->failure_said = false;
 }
 
 static void destroy(struct attempt *attempt)
@@ -416,11 +418,13 @@ static void on_received(struct connection *connection, const uint8_t *data, size
 {
     struct attempt *attempt = connection->owner;
     uint32_t head = attempt->client.outstanding_first;
+    bool begun = client_reply_begun(&attempt->client);
     client_receive(&attempt->client, data, len);
     if (attempt->state == ATTEMPT_CLOSING) {
         return;
     }
-    if (attempt->client.outstanding_first != head) {
+    if (attempt->client.outstanding_first != head ||
+        (!begun && client_reply_begun(&attempt->client))) {
         attempt_watch(attempt); /* a reply was complete: the next one's time begins */
     }
     attempt_pump(attempt);

@@ -73,8 +73,10 @@ struct attempt {
     uint16_t address_turn;              /* how many addresses of the route are done with */
     uint16_t address_start, best_count; /* equal hosts are begun with in turn */
     uint16_t addresses_tried, greeting_5xx_count;
+    uint32_t refusals;     /* on this connection, for max-errors-per-connection */
     uint8_t failure_stage; /* enum client_stage of `failure` */
     bool bounce_queue;     /* the failure is permanent for all that waits */
+    bool failure_said;     /* the failure is the peer's reply, not words of ours */
     bool no_mx;            /* and of mail older than bounce-upon-no-mx */
     struct resolve_job *resolving;
     struct reply *failure; /* why the addresses so far failed; from malloc, NULL = none */

@@ -61,6 +61,10 @@ void attempt_watch(struct attempt *attempt)
         due_ms = now_ms(attempt) + attempt->site->settings->data_send_timeout_ms;
     } else if (client_waiting(&attempt->client, &stage)) {
         due_ms = now_ms(attempt) + stage_timeout_ms(attempt, stage);
+        uint64_t rest_ms = attempt->site->settings->smtp_multiple_line_response_timeout_ms;
+        if (client_reply_begun(&attempt->client) && due_ms > now_ms(attempt) + rest_ms) {
+            due_ms = now_ms(attempt) + rest_ms;
+        }
     }
     connection_set_deadline(&attempt->connection, due_ms);
     struct timers *timers = io_timers(attempt->attempts->io);
@@ -77,7 +81,10 @@ static bool may_take_more(const struct attempt *attempt)
 {
     uint64_t max = attempt->site->settings->max_msg_per_connection;
     bool used_up = max != 0 && max != UINT64_MAX && attempt->messages_sent >= max;
-    return attempt->state == ATTEMPT_READY && !attempt->quitting && !attempt->used_up && !used_up;
+    uint64_t errors_max = attempt->site->settings->max_errors_per_connection;
+    bool refused = errors_max != 0 && attempt->refusals >= errors_max;
+    return attempt->state == ATTEMPT_READY && !attempt->quitting && !attempt->used_up && !used_up &&
+           !refused;
 }
 
 /* The timer fires then, or before; who fires looks at everything that waits. */

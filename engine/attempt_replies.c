@@ -126,6 +126,7 @@ static void on_rcpt_refused(struct client *client, void *owner, struct client_tr
     (void)client;
     struct attempt *attempt = owner;
     struct transaction *transaction = attempt_transaction_of(core);
+    attempt->refusals += !is_over_limit(reply);
     if (is_over_limit(reply)) {
         transaction->over_limit[index] = true;
         if (transaction->limit_reply == NULL) {
@@ -215,6 +216,9 @@ static void on_transaction_ended(struct client *client, void *owner,
     settle_over_limit(attempt, transaction, any_accepted(transaction));
     switch (end) {
     case CLIENT_END_REPLY:
+        /* Where every RCPT was refused, each has been counted. */
+        attempt->refusals += !reply_is_positive(reply) && stage != CLIENT_STAGE_RCPT;
+        __attribute__((fallthrough));
     case CLIENT_END_UNSUITABLE:
         attempt_end_all(attempt, transaction, stage, reply, false);
         break;
@@ -243,6 +247,7 @@ static void on_established(struct client *client, void *owner)
     (void)client;
     struct attempt *attempt = owner;
     attempt->state = ATTEMPT_READY;
+    attempt->refusals = 0;
     free(attempt->failure); /* of addresses tried before this one */
     attempt->failure = NULL;
     if (attempt->queue != NULL) {

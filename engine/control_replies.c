@@ -63,8 +63,9 @@ static void put_category(struct control_job *job, struct json_writer *writer,
     char memory[REPLY_TEXT_MAX + 64];
     struct buffer subject;
     const struct config *config = job->engine->config;
-    struct bounce_verdict verdict = bounce_classify(
-        config_rules(config, SCOPE_BOUNCE_PATTERNS, BYTES("")), matcher, &job->reply);
+    struct bounce_verdict verdict =
+        bounce_classify(config_rules(config, SCOPE_BOUNCE_PATTERNS, BYTES("")), matcher,
+                        &job->reply, BOUNCE_ABOUT_RECIPIENT);
     buffer_init(&subject, memory, sizeof memory);
     bounce_subject(&job->reply, &subject);
     json_put_string(writer, "subject", buffer_bytes(&subject));

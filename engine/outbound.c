@@ -35,7 +35,8 @@ struct client_settings outbound_client_settings(const struct domain_settings *se
         .tls = tls,
         .ignore = (settings->ignore_pipelining ? CLIENT_CAP_PIPELINING : 0u) |
                   (settings->ignore_chunking ? CLIENT_CAP_CHUNKING : 0u) |
-                  (settings->ignore_8bitmime ? CLIENT_CAP_8BITMIME : 0u),
+                  (settings->ignore_8bitmime ? CLIENT_CAP_8BITMIME : 0u) |
+                  (settings->ignore_dsn ? CLIENT_CAP_DSN : 0u),
         .in_flight_max = (uint32_t)settings->max_msg_in_flight > CLIENT_IN_FLIGHT_MAX
                              ? CLIENT_IN_FLIGHT_MAX
                              : (uint32_t)settings->max_msg_in_flight,

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "attempt.h"
 #include "base/logger.h"
@@ -31,6 +32,7 @@ struct outcomes {
     /* The reply sorted last: that of a final dot or a greeting is many recipients'. */
     char sorted_diag[DIAG_MAX];
     size_t sorted_len; /* 0: none */
+    enum bounce_about sorted_about;
     struct bounce_verdict sorted;
     bool costly_logged; /* since the configuration was loaded */
     char encoded[EVENT_BYTES_MAX];
@@ -152,13 +154,27 @@ static void note_costly(struct outcomes *outcomes, const struct event *event)
     }
 }
 
-/* The diagnosis says all that the rules see of a reply. */
-static void add_category(struct outcomes *outcomes, struct event *event, const struct reply *reply)
+static enum bounce_about about_of(const struct queue *queue, const struct event *event,
+                                  const struct reply *reply)
 {
+    bool rcpt = bytes_equal(event->stage, BYTES("rcpt")) ||
+                bytes_equal(event->stage, BYTES("body")) ||
+                bytes_equal(event->stage, BYTES("final"));
+    bool no_mailbox = reply->code == 553 && !queue->site->settings->smtp_553_means_invalid_mailbox;
+    return rcpt && !no_mailbox ? BOUNCE_ABOUT_RECIPIENT : BOUNCE_ABOUT_SESSION;
+}
+
+/* The diagnosis says all that the rules see of a reply. */
+static void add_category(struct outcomes *outcomes, const struct queue *queue, struct event *event,
+                         const struct reply *reply)
+{
+    enum bounce_about about = about_of(queue, event, reply);
     struct bytes diag = event->dsn_diag;
     assert(diag.len > 0 && diag.len <= DIAG_MAX);
-    if (!bytes_equal(diag, bytes_of(outcomes->sorted_diag, outcomes->sorted_len))) {
-        outcomes->sorted = bounce_classify(outcomes->bounce_rules, outcomes->matcher, reply);
+    if (about != outcomes->sorted_about ||
+        !bytes_equal(diag, bytes_of(outcomes->sorted_diag, outcomes->sorted_len))) {
+        outcomes->sorted = bounce_classify(outcomes->bounce_rules, outcomes->matcher, reply, about);
+        outcomes->sorted_about = about;
         memcpy(outcomes->sorted_diag, diag.data, diag.len);
         outcomes->sorted_len = diag.len;
         if (outcomes->sorted.too_costly) {
@@ -167,6 +183,15 @@ static void add_category(struct outcomes *outcomes, struct event *event, const s
     }
     event->bounce_category = outcomes->sorted.category;
     event->bounce_class = bytes_from_string(outcomes->sorted.class);
+}
+
+/* What rules and `show` say goes by the peer's own words; this is for the records alone. */
+static void replace_421(const struct queue *queue, struct event *event, const struct reply *reply)
+{
+    if (reply->code == 421 && queue->site->settings->replace_smtp_421_response) {
+        /* RFC 5321 4.2.3 */
+        event->dsn_diag = BYTES("smtp;421 Service not available, closing transmission channel");
+    }
 }
 
 static struct bytes encode(struct outcomes *outcomes, const struct event *event)
@@ -245,7 +270,7 @@ static void bounce(struct outcomes *outcomes, struct queue *queue, struct rcpt *
                    struct event *event, const struct reply *reply)
 {
     event->type = EVENT_BOUNCED;
-    add_category(outcomes, event, reply);
+    add_category(outcomes, queue, event, reply);
     queue->site->bounced++;
     outcomes->scheduler->bounced_rcpts++;
     schedule_rcpt_final(outcomes->scheduler, queue, rcpt);
@@ -264,10 +289,11 @@ static void defer(struct outcomes *outcomes, struct queue *queue, struct rcpt *r
     rcpt->due_wall_ms = io_wall_ms(outcomes->io) + (int64_t)wait_ms;
     event->type = EVENT_TRANSIENT;
     event->next_attempt_wall_ms = (uint64_t)rcpt->due_wall_ms;
-    add_category(outcomes, event, reply);
+    add_category(outcomes, queue, event, reply);
     queue->site->deferred++;
     outcomes->scheduler->deferred_rcpts++;
     queue_note_error(queue, io_wall_ms(outcomes->io), event->dsn_diag);
+    replace_421(queue, event, reply);
     put(outcomes, SPOOL_DEFERRED, queue->site, rcpt, event);
     queue_defer(queue, rcpt, now_ms + wait_ms, now_ms);
 }
@@ -330,10 +356,17 @@ void outcome_of_rcpt(struct outcomes *outcomes, const struct attempt *attempt, s
 
 /* How long the queue waits now. Several connections may have been opening when the host became
  * unreachable: the first that fails moves the clock, the others belong to the same round. */
-static uint64_t move_retry_clock(struct queue *queue, uint64_t now_ms)
+static uint64_t move_retry_clock(struct queue *queue, bool dns_failed, uint64_t now_ms)
 {
     if (queue->not_before_ms > now_ms) {
         return queue->not_before_ms - now_ms;
+    }
+    if (dns_failed) {
+        /* It says nothing about the host: the list of retry-after stays where it is. */
+        uint64_t soon_ms = queue->site->settings->retry_after_dns_error_ms;
+        queue_hold_until(queue, now_ms + soon_ms, now_ms);
+        schedule_clock_moved(queue->site->scheduler, queue);
+        return soon_ms;
     }
     uint64_t wait_ms = retry_interval_ms(&queue->site->settings->retry_after, queue->retry_index);
     if (queue->retry_index < UINT8_MAX) {
@@ -359,10 +392,14 @@ void outcome_of_queue(struct outcomes *outcomes, const struct attempt *attempt, 
     add_attempt(&event, attempt);
     add_reply(&event, &texts, reply);
     if (hold_queue) {
-        uint64_t wait_ms = move_retry_clock(queue, now_ms);
+        bool dns_failed = strcmp(stage_name, "dns") == 0;
+        uint64_t wait_ms = move_retry_clock(queue, dns_failed, now_ms);
         event.next_attempt_wall_ms = (uint64_t)io_wall_ms(outcomes->io) + wait_ms;
     }
     queue_note_error(queue, io_wall_ms(outcomes->io), event.dsn_diag);
+    if (attempt != NULL && attempt->failure_said) {
+        replace_421(queue, &event, reply);
+    }
     put(outcomes, SPOOL_EVENT, queue->site, NULL, &event);
 }
 

@@ -536,6 +536,7 @@ struct scheduler *scheduler_create(const struct scheduler_options *options)
     scheduler->mailboxes = options->mailboxes;
     scheduler->config = options->config;
     scheduler->worker = options->worker;
+    scheduler->started_ms = io_now_ms(options->io);
     scheduler->workers = options->workers;
     scheduler->host_name = options->host_name;
     scheduler->others = options->others;

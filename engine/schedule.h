@@ -48,6 +48,7 @@ struct vmta_lane {
 
 struct scheduler {
     struct io *io;
+    uint64_t started_ms;
     struct spools *spools;
     struct limits *limits;
     struct attempts *attempts;

@@ -220,6 +220,13 @@ static uint64_t due_ms(const struct scheduler *scheduler, const struct rcpt *rcp
     return wait_ms <= 0 ? now : now + (uint64_t)wait_ms;
 }
 
+/* Not what a restart brings back. */
+static bool is_new(const struct scheduler *scheduler, const struct rcpt *rcpt)
+{
+    return rcpt->attempts == 0 && rcpt->due_wall_ms == 0 &&
+           rcpt_message(rcpt)->accepted_ms >= (int64_t)scheduler->started_ms;
+}
+
 void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt)
 {
     const struct message *message = rcpt_message(rcpt);
@@ -236,7 +243,13 @@ void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt)
     site->arrived_count++;
     limit_take(site->lane->resident, 1);
     limit_take(site->lane->resident_bytes, message->body_size);
-    queue_put(queue, rcpt, due_ms(scheduler, rcpt), io_now_ms(scheduler->io));
+    uint64_t now_ms = io_now_ms(scheduler->io);
+    queue_put(queue, rcpt, due_ms(scheduler, rcpt), now_ms);
+    if (site->settings->retry_upon_new_mail && is_new(scheduler, rcpt) &&
+        queue->not_before_ms > now_ms) {
+        queue_hold_until(queue, 0, now_ms); /* the place in retry-after stays */
+        schedule_clock_moved(scheduler, queue);
+    }
 }
 
 void schedule_rcpt_final(struct scheduler *scheduler, const struct queue *queue,

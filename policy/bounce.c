@@ -89,10 +89,15 @@ const char *bounce_category_near(struct bytes category)
 }
 
 /* Replies without an enhanced code: what RFC 5321 4.2.2 says of the plain one. */
-static struct bounce_verdict classify_plain(uint16_t code)
+static struct bounce_verdict classify_plain(uint16_t code, enum bounce_about about)
 {
-    if (code == 550 || code == 551 || code == 553) {
+    bool mailbox = code == 550 || code == 551 || code == 553;
+    if (mailbox && about == BOUNCE_ABOUT_RECIPIENT) {
         return VERDICT("bad-mailbox", "hard");
+    }
+    /* RFC 5321 4.2.2: 550 is also "command rejected for policy reasons". */
+    if (code == 550) {
+        return VERDICT("policy-related", "block");
     }
     if (code == 552 || code == 452) {
         return VERDICT("quota-issues", "soft");
@@ -103,10 +108,10 @@ static struct bounce_verdict classify_plain(uint16_t code)
     return VERDICT("other", "soft");
 }
 
-struct bounce_verdict bounce_by_codes(const struct reply *reply)
+struct bounce_verdict bounce_by_codes(const struct reply *reply, enum bounce_about about)
 {
     if (reply->enhanced_class == 0) {
-        return classify_plain(reply->code);
+        return classify_plain(reply->code, about);
     }
     for (size_t i = 0; i < COUNT(rows); i++) {
         if (rows[i].subject == reply->enhanced_subject &&
@@ -114,7 +119,7 @@ struct bounce_verdict bounce_by_codes(const struct reply *reply)
             return rows[i].verdict;
         }
     }
-    return classify_plain(reply->code);
+    return classify_plain(reply->code, about);
 }
 
 void bounce_subject(const struct reply *reply, struct buffer *out)
@@ -127,10 +132,11 @@ void bounce_subject(const struct reply *reply, struct buffer *out)
 
 /* Where codes and text agree on the category, the codes know more of its class: a 4.2.3 is
  * content-related as a 5.6.1 is, but another day the mailbox may take it. */
-static struct bounce_verdict verdict_of(const struct rule *rule, const struct reply *reply)
+static struct bounce_verdict verdict_of(const struct rule *rule, const struct reply *reply,
+                                        enum bounce_about about)
 {
     assert(rule->keyword == RULE_CATEGORY && rule->action_count == 1);
-    struct bounce_verdict verdict = bounce_by_codes(reply);
+    struct bounce_verdict verdict = bounce_by_codes(reply, about);
     struct bytes category = rule->actions[0].name;
     const char *class = class_of(category);
     if (class != NULL && !bytes_equal_nocase(category, verdict.category)) {
@@ -142,12 +148,13 @@ static struct bounce_verdict verdict_of(const struct rule *rule, const struct re
 }
 
 struct bounce_verdict bounce_classify(const struct rule_list *rules,
-                                      struct pattern_matcher *matcher, const struct reply *reply)
+                                      struct pattern_matcher *matcher, const struct reply *reply,
+                                      enum bounce_about about)
 {
     char memory[PATTERN_SUBJECT_MAX];
     struct buffer subject;
     if (rules == NULL) {
-        return bounce_by_codes(reply);
+        return bounce_by_codes(reply, about);
     }
     buffer_init(&subject, memory, sizeof memory);
     bounce_subject(reply, &subject);
@@ -156,7 +163,7 @@ struct bounce_verdict bounce_classify(const struct rule_list *rules,
         const struct rule *rule = &rules->rules[i];
         enum pattern_result result = pattern_match(matcher, rule->pattern);
         if (result == PATTERN_MATCH) {
-            return verdict_of(rule, reply);
+            return verdict_of(rule, reply, about);
         }
         if (result == PATTERN_LIMIT) {
             struct bounce_verdict verdict = VERDICT("other", "soft");
@@ -165,5 +172,5 @@ struct bounce_verdict bounce_classify(const struct rule_list *rules,
             return verdict;
         }
     }
-    return bounce_by_codes(reply);
+    return bounce_by_codes(reply, about);
 }

@@ -36,6 +36,14 @@ struct rule_list;
     X("spam-related", "block")                                                                     \
     X("virus-related", "block")
 
+/* What a reply may be about. A code alone speaks of the mailbox only in answer to a recipient: a
+ * 550 to MAIL, DATA or the greeting is about us, and must not cost an address its place on a list.
+ */
+enum bounce_about {
+    BOUNCE_ABOUT_RECIPIENT, /* RCPT, or the final dot */
+    BOUNCE_ABOUT_SESSION,   /* anything else */
+};
+
 struct bounce_verdict {
     struct bytes category;   /* lives as long as the rules */
     const char *class;       /* hard, soft, block, technical, expired */
@@ -45,10 +53,11 @@ struct bounce_verdict {
 
 /* `rules` is config_rules(…, SCOPE_BOUNCE_PATTERNS, …), or NULL. Allocates nothing. */
 struct bounce_verdict bounce_classify(const struct rule_list *rules,
-                                      struct pattern_matcher *matcher, const struct reply *reply);
+                                      struct pattern_matcher *matcher, const struct reply *reply,
+                                      enum bounce_about about);
 
 /* By the codes alone. */
-struct bounce_verdict bounce_by_codes(const struct reply *reply);
+struct bounce_verdict bounce_by_codes(const struct reply *reply, enum bounce_about about);
 
 /* NULL: one of the 17, case ignored, or nothing like it. Else the one it may be misspelt from. */
 const char *bounce_category_near(struct bytes category);

@@ -253,6 +253,11 @@ void client_quit(struct client *client)
     client->quit_wanted = true;
 }
 
+bool client_reply_begun(const struct client *client)
+{
+    return !client->over && !reply_parser_at_start(&client->parser);
+}
+
 bool client_waiting(const struct client *client, enum client_stage *stage)
 {
     if (client->over || client->outstanding_count == 0) {

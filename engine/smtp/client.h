@@ -252,4 +252,7 @@ bool client_waiting(const struct client *client, enum client_stage *stage);
 /* The same in words for the log: "MAIL FROM", "end of data" …; "" if nothing is awaited. */
 const char *client_awaiting(const struct client *client);
 
+/* Some of a reply has come, but not its end. */
+bool client_reply_begun(const struct client *client);
+
 #endif

@@ -53,10 +53,12 @@ static void check_reply(const struct config *config, struct bytes text)
     reply.text_len = (uint16_t)(text.len < REPLY_TEXT_MAX ? text.len : REPLY_TEXT_MAX);
     memcpy(reply.text, text.data, reply.text_len);
     reply_make(&other, 550, "5.1.1", "no such user");
-    struct bounce_verdict first = bounce_classify(categories, matcher, &reply);
+    struct bounce_verdict first =
+        bounce_classify(categories, matcher, &reply, BOUNCE_ABOUT_RECIPIENT);
     struct reply_finding found = reply_rules_find(actions, matcher, text);
-    bounce_classify(categories, matcher, &other);
-    struct bounce_verdict second = bounce_classify(categories, matcher, &reply);
+    bounce_classify(categories, matcher, &other, BOUNCE_ABOUT_RECIPIENT);
+    struct bounce_verdict second =
+        bounce_classify(categories, matcher, &reply, BOUNCE_ABOUT_RECIPIENT);
     struct reply_finding again = reply_rules_find(actions, matcher, text);
     if (first.rule != second.rule || !bytes_equal(first.category, second.category) ||
         first.category.len == 0 || first.class == NULL || found.rule != again.rule ||

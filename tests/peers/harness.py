@@ -60,6 +60,7 @@ shutdown-timeout 3s
 <domain *>
     retry-after 1s
     retry-recipients-after 1s
+    retry-after-dns-error 1s
     connect-timeout 3s
     smtp-greeting-timeout 3s
     default-smtp-port {port}

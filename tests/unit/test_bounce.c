@@ -14,14 +14,14 @@ struct verdict_case {
     const char *category, *class;
 };
 
-static void check(const struct verdict_case *cases, size_t count)
+static void check_about(enum bounce_about about, const struct verdict_case *cases, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         struct reply reply = {.code = cases[i].code};
         if (cases[i].enhanced != NULL) {
             reply_make(&reply, cases[i].code, cases[i].enhanced, "text");
         }
-        struct bounce_verdict verdict = bounce_by_codes(&reply);
+        struct bounce_verdict verdict = bounce_by_codes(&reply, about);
         if (!bytes_equal(verdict.category, bytes_from_string(cases[i].category)) ||
             strcmp(verdict.class, cases[i].class) != 0) {
             printf("%u %s\n", cases[i].code, cases[i].enhanced == NULL ? "" : cases[i].enhanced);
@@ -29,6 +29,11 @@ static void check(const struct verdict_case *cases, size_t count)
         CHECK_BYTES(verdict.category, cases[i].category);
         CHECK_STRING(verdict.class, cases[i].class);
     }
+}
+
+static void check(const struct verdict_case *cases, size_t count)
+{
+    check_about(BOUNCE_ABOUT_RECIPIENT, cases, count);
 }
 
 TEST(an_enhanced_code_decides)
@@ -99,6 +104,16 @@ TEST(without_an_enhanced_code_the_plain_one_decides)
     check(cases, sizeof cases / sizeof cases[0]);
 }
 
+TEST(a_plain_code_to_the_session_is_not_about_the_mailbox)
+{
+    static const struct verdict_case cases[] = {
+        {550, NULL, "policy-related", "block"}, {550, "5.0.0", "policy-related", "block"},
+        {551, NULL, "other", "soft"},           {553, NULL, "other", "soft"},
+        {552, NULL, "quota-issues", "soft"},    {550, "5.1.1", "bad-mailbox", "hard"},
+    };
+    check_about(BOUNCE_ABOUT_SESSION, cases, sizeof cases / sizeof cases[0]);
+}
+
 TEST(an_enhanced_code_that_says_nothing_leaves_it_to_the_plain_one)
 {
     static const struct verdict_case cases[] = {
@@ -143,7 +158,7 @@ static const struct reply *read_reply(const char *text)
 
 static struct bounce_verdict classify(const char *text)
 {
-    return bounce_classify(rules, matcher, read_reply(text));
+    return bounce_classify(rules, matcher, read_reply(text), BOUNCE_ABOUT_RECIPIENT);
 }
 
 TEST(the_first_rule_that_matches_decides)
@@ -475,7 +490,7 @@ static int64_t cost_us(const struct reply *reply)
     int64_t least = INT64_MAX;
     for (int i = 0; i < 3; i++) {
         int64_t from = cpu_us();
-        bounce_classify(rules, matcher, reply);
+        bounce_classify(rules, matcher, reply, BOUNCE_ABOUT_RECIPIENT);
         int64_t took = cpu_us() - from;
         least = took < least ? took : least;
     }
@@ -528,7 +543,7 @@ TEST(c38_a_reply_that_is_too_costly_is_other_and_says_by_which_rule)
     hostile_fill(reply.text, "a", REPLY_TEXT_MAX, REPLY_TEXT_MAX, false);
     memcpy(reply.text + 600, "-b-", 3);
     reply.text_len = REPLY_TEXT_MAX;
-    struct bounce_verdict verdict = bounce_classify(rules, matcher, &reply);
+    struct bounce_verdict verdict = bounce_classify(rules, matcher, &reply, BOUNCE_ABOUT_RECIPIENT);
     CHECK(verdict.too_costly);
     CHECK_BYTES(verdict.category, "other");
     CHECK_STRING(verdict.class, "soft");

@@ -114,6 +114,22 @@ TEST(c4_a_broken_reply_defers_and_closes)
     CHECK_STRING(noted(&session), "A ended lost at mail; over protocol at mail; ");
 }
 
+TEST(a_reply_has_begun_from_its_first_byte_to_the_end_of_its_last_line)
+{
+    struct session session;
+    struct message message;
+    open_session(&session, PIPELINING);
+    begin(&session, &message, "A", 1);
+    said(&session);
+    CHECK(!client_reply_begun(&session.client));
+    hear(&session, "2");
+    CHECK(client_reply_begun(&session.client));
+    hear(&session, "50-one\r\n");
+    CHECK(client_reply_begun(&session.client));
+    hear(&session, "250 two\r\n");
+    CHECK(!client_reply_begun(&session.client));
+}
+
 TEST(c14_a_refusal_during_the_body_is_recorded_and_the_session_closed)
 {
     struct session session;
