@@ -166,6 +166,24 @@ static void print_setting(void *to, const struct explain_line *line)
         printf("%s:%u", line->file, line->line);
     }
     printf("%s\n", line->in_effect ? "" : " (not yet in effect)");
+    for (size_t i = 0; i < line->overridden_count; i++) {
+        const struct explain_overridden *before = &line->overridden[i];
+        printf("%-40s %-32.*s %s:%u\n", "  overrides", BYTES_FMT(before->value), before->file,
+               before->line);
+    }
+}
+
+static void put_overridden(struct json_writer *writer, const struct explain_line *line)
+{
+    json_begin_array(writer, "overrides");
+    for (size_t i = 0; i < line->overridden_count; i++) {
+        json_begin_object(writer, NULL);
+        json_put_string(writer, "value", line->overridden[i].value);
+        json_put_string(writer, "file", bytes_from_string(line->overridden[i].file));
+        json_put_u64(writer, "line", line->overridden[i].line);
+        json_end_object(writer);
+    }
+    json_end_array(writer);
 }
 
 static void print_setting_json(void *to, const struct explain_line *line)
@@ -182,6 +200,7 @@ static void print_setting_json(void *to, const struct explain_line *line)
     json_put_string(&writer, "file", bytes_from_string(line->file));
     json_put_u64(&writer, "line", line->line);
     json_put_bool(&writer, "inEffect", line->in_effect);
+    put_overridden(&writer, line);
     json_end_object(&writer);
     printf("%s%.*s\n", *first ? "" : ",", BYTES_FMT(buffer_bytes(&out)));
     *first = false;

@@ -242,7 +242,7 @@ static void print_cells(const struct json *rows, struct text_column columns[CELL
     printf("\n");
 }
 
-static void put_origin(struct buffer *out, const struct json *row)
+static void put_place(struct buffer *out, const struct json *row)
 {
     const char *file = json_get_string(row, "file");
     if (file == NULL || file[0] == '\0') {
@@ -251,8 +251,21 @@ static void put_origin(struct buffer *out, const struct json *row)
         text_put_safe(out, bytes_from_string(file));
         buffer_printf(out, ":%llu", (unsigned long long)number(row, "line"));
     }
+}
+
+static void put_origin(struct buffer *out, const struct json *row)
+{
+    put_place(out, row);
     if (!json_get_bool(row, "inEffect", true)) {
         buffer_put_string(out, " (not yet in effect)");
+    }
+    const struct json *overrides = json_member(row, "overrides");
+    for (size_t i = 0; i < json_count(overrides); i++) {
+        const struct json *before = json_at(overrides, i);
+        buffer_put_string(out, i == 0 ? ", overrides " : ", ");
+        text_put_safe(out, bytes_from_string(json_get_string(before, "value")));
+        buffer_put_string(out, " of ");
+        put_place(out, before);
     }
 }
 

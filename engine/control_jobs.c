@@ -466,6 +466,15 @@ static void put_setting(void *to, const struct explain_line *line)
     json_put_string(writer, "file", bytes_from_string(line->file));
     json_put_u64(writer, "line", line->line);
     json_put_bool(writer, "inEffect", line->in_effect);
+    json_begin_array(writer, "overrides");
+    for (size_t i = 0; i < line->overridden_count; i++) {
+        json_begin_object(writer, NULL);
+        json_put_string(writer, "value", line->overridden[i].value);
+        json_put_string(writer, "file", bytes_from_string(line->overridden[i].file));
+        json_put_u64(writer, "line", line->overridden[i].line);
+        json_end_object(writer);
+    }
+    json_end_array(writer);
     json_end_object(writer);
 }
 

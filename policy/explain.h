@@ -1,10 +1,20 @@
 /* Every setting in force with its value and the line that set it.
  *
- * Reads a configuration, prints nothing itself. Secrets are shown as `***`. */
+ * With it what it overrode: the values of more general blocks, and of earlier lines. Reads a
+ * configuration, prints nothing itself. Secrets are shown as `***`. */
 #ifndef POLICY_EXPLAIN_H
 #define POLICY_EXPLAIN_H
 
 #include "policy/config.h"
+
+#define EXPLAIN_OVERRIDDEN_MAX 16 /* told of each setting: the last ones */
+
+/* A value that holds no more because of a later one. */
+struct explain_overridden {
+    struct bytes value;
+    const char *file;
+    uint32_t line;
+};
 
 struct explain_line {
     const char *name;   /* of the directive */
@@ -12,6 +22,8 @@ struct explain_line {
     const char *file;   /* NULL: the default */
     uint32_t line;
     bool in_effect; /* false: known, but of no effect yet */
+    size_t overridden_count;
+    const struct explain_overridden *overridden; /* most general first; of queues and clients */
 };
 
 struct explain_sink {

@@ -350,6 +350,21 @@ def mail_from(world):
                 {"news@in.test": "v2", "other@in.test": "v1"}, "virtual MTAs")
 
 
+@test("explain and show settings tell what a setting overrides")
+def overrides(world):
+    engine = world.engine(domain="max-smtp-out 3",
+                          extra="<domain a.test>\nmax-smtp-out 1\n</domain>")
+    lines = engine.configuration.read_text().split("\n")
+    before, now = (f"{engine.configuration}:{lines.index(text) + 1}"
+                   for text in ("max-smtp-out 3", "max-smtp-out 1"))
+    code, out, _ = engine.command("explain", "a.test/v1")
+    check(code == 0 and re.search(rf"^max-smtp-out +1 +{now}\n +overrides +3 +{before}$", out,
+                                  re.M), out)
+    code, out, _ = engine.command("show", "settings", "a.test/v1")
+    check(code == 0 and re.search(rf"^max-smtp-out +1 +{now}, overrides 3 of {before}$", out, re.M),
+          out)
+
+
 # effect: global workers
 @test("workers: so many threads listen")
 def workers(world):

@@ -265,6 +265,32 @@ TEST(explain_says_which_line_won)
     unload(config);
 }
 
+static void on_overridden(void *to, const struct explain_line *line)
+{
+    struct buffer *out = to;
+    if (strcmp(line->name, "max-smtp-out") == 0 || strcmp(line->name, "retry-after") == 0) {
+        buffer_printf(out, "%s %.*s:%u", line->name, BYTES_FMT(line->value), line->line);
+        for (size_t i = 0; i < line->overridden_count; i++) {
+            buffer_printf(out, " %.*s:%u", BYTES_FMT(line->overridden[i].value),
+                          line->overridden[i].line);
+        }
+        buffer_put_string(out, "\n");
+    }
+}
+
+TEST(explain_tells_what_was_overridden_most_general_first)
+{
+    struct config *config = load_good("<domain a.com>\nmax-smtp-out 5\nmax-smtp-out 6\n</domain>\n"
+                                      "<domain *>\nmax-smtp-out 2\nretry-after 1m\n</domain>\n"
+                                      "<domain [*.]com>\nmax-smtp-out 3\n</domain>\n");
+    char memory[400];
+    struct buffer out;
+    buffer_init(&out, memory, sizeof memory);
+    explain_domain(config, NULL, text_of("a.com"), &(struct explain_sink){on_overridden, &out});
+    CHECK_BYTES(buffer_bytes(&out), "max-smtp-out 6:3 2:6 3:10 5:2\nretry-after 1m:7\n");
+    unload(config);
+}
+
 TEST(explain_hides_the_password_of_a_key)
 {
     struct config *config =
