@@ -3,6 +3,7 @@
 
     tests/peers/policy_effects.py BUILD [NAME…]"""
 import re
+import socket
 import ssl
 import sys
 import time
@@ -363,6 +364,54 @@ def overrides(world):
     code, out, _ = engine.command("show", "settings", "a.test/v1")
     check(code == 0 and re.search(rf"^max-smtp-out +1 +{now}, overrides 3 of {before}$", out, re.M),
           out)
+
+
+# effect: global allow-no-source-address
+@test("allow-no-source-address: the engine starts though an address is not on this host")
+def foreign_address(world):
+    mx = world.mx()
+    world.engine(globals="allow-no-source-address yes",
+                 extra="<virtual-mta far>\nsmtp-source-host 192.0.2.77 far.example.test\n"
+                       "</virtual-mta>")
+    world.send()
+    wait_for(lambda: mx.messages, "mail of another virtual MTA arrives")
+
+
+# effect: domain connect-timeout
+@test("connect-timeout: a host that does not answer is given up after it")
+def connect_timeout(world):
+    with socket.socket() as server, socket.socket() as one, socket.socket() as other:
+        server.bind((world.address(11), PORT))
+        server.listen(0)
+        for filler in (one, other):  # its backlog is full: further SYNs are dropped
+            filler.setblocking(False)
+            filler.connect_ex((world.address(11), PORT))
+        world.destinations["*"] = f"[{world.address(11)}]:{PORT}"
+        engine = world.engine(domain="connect-timeout 1s\nretry-after 1h")
+        begin = time.monotonic()
+        world.send()
+        record = engine.wait_records("tq", 1)[0]
+        took = time.monotonic() - begin
+    check("4.4.1" in record["dsnStatus"], str(record))
+    check(0.9 < took < 2.7, f"it took {took:.1f} s")
+
+
+# effect: spool min-free-space
+# effect: global spool-min-free-space
+@test("min-free-space: where the volume would have less, no mail is taken")
+def min_free_space(world):
+    world.mx()
+    for globals_, own in (("spool-min-free-space 1000000000", ""), ("", "min-free-space 1000000g")):
+        engine = world.engine(start=False, globals=globals_)
+        text = engine.configuration.read_text()
+        engine.configuration.write_text(text.replace(f"{world.work}/spool>\n",
+                                                            f"{world.work}/spool>\n{own}\n"))
+        engine.start()
+        with world.client() as client:
+            client.hello()
+            reply = client.command("MAIL FROM:<s@in.test>")
+            check(reply.startswith("452 4.3.1"), reply)
+        engine.stop()
 
 
 # effect: global workers

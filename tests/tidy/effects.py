@@ -17,13 +17,13 @@ BEGIN = re.compile(r"^(?:TEST\(|@test\(|def |    def )")
 # Directives with an effect that no test sees yet. Only ever shorter.
 WITHOUT_A_TEST_YET = [(scope, name) for scope, names in {
     "global": """
-        allow-no-source-address dns-trust-ad journal-sync spool-min-free-space
+        dns-trust-ad journal-sync
         """,
     "domain": """
-        max-msg-in-flight connect-timeout smtp-tls-allow-sslv3 smtp-tls-ca-file
+        max-msg-in-flight smtp-tls-allow-sslv3 smtp-tls-ca-file
         """,
     "spool": """
-        delete-file-holders min-free-space
+        delete-file-holders
         """,
     "smtp-pattern-list": """
         include
