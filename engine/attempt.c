@@ -376,6 +376,7 @@ static void begin_talking(struct attempt *attempt)
     if (has_fault(attempt, &attempt->connection.peer, HOST_FAULT_CHUNKING)) {
         client->ignore |= CLIENT_CAP_CHUNKING;
     }
+    attempt->peer_left = attempt->silent_final = false;
     attempt->state = ATTEMPT_TALKING;
     client_init(&attempt->client, client, &attempt_client_events, attempt);
     attempt_watch(attempt);
@@ -483,6 +484,10 @@ static void on_lost(struct connection *connection, int error)
                                               : strerror(-error);
     attempt_note_error(attempt, client_stage_name(stage), "4.4.2", words, attempt->peer_text);
     bool was_ready = attempt->state == ATTEMPT_READY;
+    attempt->peer_left = true;
+    attempt->silent_final = error == -ETIMEDOUT && stage == CLIENT_STAGE_FINAL &&
+                            !connection_sending(connection) &&
+                            !client_reply_begun(&attempt->client);
     attempt->state = ATTEMPT_CLOSING;
     client_lost(&attempt->client);
     attempt_close(attempt, error == 0 ? CONNECTION_CLOSE_NOW : CONNECTION_CLOSE_ABORT, !was_ready);

@@ -65,6 +65,8 @@ struct attempt {
     bool repeat_address;   /* … at the same address (other source, or without TLS) */
     bool no_port;          /* the last connect found no local port free */
     bool quitting;
+    bool peer_left;            /* the other side or the network ended it, not we */
+    bool silent_final;         /* … by no word of a reply to the oldest one's final dot */
     bool used_up;              /* takes no more: others need its place */
     bool tls_wanted;           /* the handshake begins when the send in flight is over */
     bool counted_open;         /* the scheduler no longer counts it as opening */

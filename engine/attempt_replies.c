@@ -9,6 +9,7 @@
 #include "attempt_private.h"
 #include "io/io.h"
 #include "outcome.h"
+#include "policy/settings.h"
 #include "queue.h"
 #include "schedule.h"
 #include "site.h"
@@ -187,22 +188,46 @@ void attempt_end_all(struct attempt *attempt, struct transaction *transaction,
     }
 }
 
+/* What policy makes of a message that was cut off; 451: it is sent again. */
+static uint16_t code_of_loss(const struct attempt *attempt, enum client_stage stage)
+{
+    bool sending = stage == CLIENT_STAGE_BODY || stage == CLIENT_STAGE_FINAL;
+    bool bounce = attempt->site->settings->bounce_upon_transfer_failure;
+    return attempt->peer_left && sending && bounce ? 550 : 451;
+}
+
+/* Only the oldest one's time was over: the others' may come yet, but not on this connection. */
+static bool assume_delivery(struct attempt *attempt, struct transaction *transaction)
+{
+    bool silent = attempt->silent_final;
+    attempt->silent_final = false;
+    if (!silent || !attempt->site->settings->assume_delivery_upon_data_timeout) {
+        return false;
+    }
+    struct reply reply;
+    reply_make(&reply, 250, "2.0.0", "no reply to the end of the message: delivery is assumed");
+    attempt_end_all(attempt, transaction, CLIENT_STAGE_FINAL, &reply, true);
+    return true;
+}
+
 static void end_lost(struct attempt *attempt, struct transaction *transaction,
                      enum client_stage stage, bool after_dot_lost)
 {
-    struct reply reply;
-    reply_make(&reply, 451, "4.4.2",
-               after_dot_lost ? "connection lost after the message was sent; "
-                                "it may be delivered twice"
-                              : "connection lost");
-    if (attempt->failure != NULL) {
-        char text[320];
-        struct bytes why = reply_text(attempt->failure);
-        why = bytes_slice(why, strlen("4.4.2 "), why.len);
-        snprintf(text, sizeof text, "%.*s%s", BYTES_FMT(why),
-                 after_dot_lost ? " after end of message; may be delivered twice" : "");
-        reply_make(&reply, 451, "4.4.2", text);
+    if (after_dot_lost && assume_delivery(attempt, transaction)) {
+        return;
     }
+    uint16_t code = code_of_loss(attempt, stage);
+    struct bytes why = BYTES("connection lost");
+    if (attempt->failure != NULL) {
+        why = reply_text(attempt->failure);
+        why = bytes_slice(why, strlen("4.4.2 "), why.len);
+    }
+    const char *cost = code == 451 ? "; may be delivered twice" : "; may have been delivered";
+    char text[320];
+    snprintf(text, sizeof text, "%.*s%s%s", BYTES_FMT(why),
+             after_dot_lost ? " after end of message" : "", after_dot_lost ? cost : "");
+    struct reply reply;
+    reply_make(&reply, code, code == 451 ? "4.4.2" : "5.4.2", text);
     attempt_end_all(attempt, transaction, stage, &reply, after_dot_lost);
 }
 

@@ -144,8 +144,9 @@ struct tls_session *outbound_tls_session(struct outbound_tls *tls,
     }
     uint64_t key = bytes_hash(bytes_from_string(peer->host_name)) ^ address_hash(peer->address) ^
                    profile_hash(settings) ^ bytes_hash(bytes_from_string(peer->vmta_name));
-    return tls_client_create(profile,
-                             &(struct tls_client_options){.server_name = peer->host_name,
-                                                          .verify = peer->level >= TLS_NEED_VERIFY,
-                                                          .resume_key = key});
+    key = key * 31 + peer->address->port;
+    return tls_client_create(
+        profile, &(struct tls_client_options){.server_name = peer->host_name,
+                                              .verify = peer->level >= TLS_NEED_VERIFY,
+                                              .resume_key = settings->reuse_ssl_session ? key : 0});
 }

@@ -2,11 +2,12 @@
 """What the directives about the dialogue do, seen at the sink and in the records.
 
     tests/peers/policy_dialogue.py BUILD [NAME…]"""
+import ssl
 import sys
 import time
 
-from harness import check, check_equal, main, test, wait_for
-from mx import Close, Delay, Turns
+from harness import check, check_equal, main, make_certificate, test, wait_for
+from mx import Close, Delay, Silence, Turns
 
 LATER = "retry-after 1h\n    retry-recipients-after 1h\n"
 
@@ -142,6 +143,64 @@ def ignore_dsn(world):
     said = {one.accepted_rcpts[0]: (b"ENVID" in one.mail, b"NOTIFY" in one.rcpts[0][0])
             for one in mx.messages}
     check_equal(said, {"u@a.test": (False, False), "u@dsn.test": (True, True)}, "DSN said")
+
+
+# effect: domain bounce-upon-transfer-failure
+@test("bounce-upon-transfer-failure: a connection that breaks in the message bounces it")
+def transfer_failure(world):
+    world.mx(body=Close())
+    engine = world.engine(domain="bounce-upon-transfer-failure yes\n    retry-recipients-after 1h",
+                          extra="<domain again.test>\n    bounce-upon-transfer-failure no\n"
+                                f"    smtp-hosts [{world.address(11)}]:2525\n</domain>")
+    world.send("u@a.test")
+    world.send("u@again.test")
+    bounced = engine.wait_records("b", 1)[0]
+    deferred = engine.wait_records("t", 1)[0]
+    check_equal((bounced["rcpt"], bounced["dsnStatus"][:5], bounced["bounceCat"]),
+                ("u@a.test", "5.4.2", "bad-connection"), "bounced")
+    check_equal((deferred["rcpt"], deferred["dsnStatus"][:5]), ("u@again.test", "4.4.2"),
+                "deferred")
+
+
+@test("bounce-upon-transfer-failure: the end of the engine bounces nothing")
+def transfer_ours(world):
+    mx = world.mx(final=Turns(Silence(), "250 ok"))
+    engine = world.engine(domain="bounce-upon-transfer-failure yes")
+    world.send()
+    wait_for(lambda: mx.transactions and mx.transactions[0].data, "the message is there")
+    engine.stop(60)
+    check_equal(engine.records("b"), [], "bounces")
+
+
+# effect: domain assume-delivery-upon-data-termination-timeout
+@test("assume-delivery-upon-data-termination-timeout: silence after the dot is a delivery")
+def assume_delivery(world):
+    mx = world.mx(final=lambda session, data: Close() if b"close" in data else Silence())
+    engine = world.engine(domain="assume-delivery-upon-data-termination-timeout yes\n"
+                                 "    smtp-data-termination-timeout 1s\n"
+                                 "    retry-recipients-after 1h")
+    world.send("u@a.test")
+    record = engine.wait_records("d", 1)[0]
+    check("delivery is assumed" in record["dsnDiag"], record["dsnDiag"])
+    world.send("u@a.test", body=b"close\r\n")
+    check_equal(engine.wait_records("t", 1)[0]["dsnStatus"][:5], "4.4.2", "closed, not silent")
+    check_equal(len(mx.transactions), 2, "transactions")
+
+
+# effect: domain reuse-ssl-session
+@test("reuse-ssl-session: the second connection resumes the first one's session")
+def reuse_session(world):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*make_certificate(world.work, "mx"))
+    mx = world.mx(tls=context)
+    engine = world.engine(domain="reuse-ssl-session yes",
+                          extra="<domain fresh.test>\n    reuse-ssl-session no\n"
+                                f"    smtp-hosts [{world.address(11)}]:2525\n</domain>")
+    for count, domain in enumerate(("a.test", "a.test", "fresh.test", "fresh.test"), 1):
+        world.send(f"u@{domain}")
+        engine.wait_records("d", count)
+    seen = [session.tls.session_reused for session in mx.sessions]
+    check_equal(seen, [False, True, False, False], "sessions resumed")
 
 
 if __name__ == "__main__":
