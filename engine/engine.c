@@ -14,8 +14,8 @@
 #include "base/arena.h"
 #include "base/logger.h"
 #include "callers.h"
+#include "common_rates.h"
 #include "control.h"
-#include "domain_rates.h"
 #include "io/io.h"
 #include "policy/config.h"
 #include "schedule.h"
@@ -110,13 +110,13 @@ struct engine *engine_create(const struct engine_options *options, struct error 
     engine->mailboxes = mailboxes_create(engine->worker_count, mailbox_len);
     engine->limits = limits_create(LIMITS_MAX);
     engine->callers = callers_create(ENGINE_SESSIONS_MAX);
-    engine->domain_rates = domain_rates_create();
+    engine->common_rates = common_rates_create();
     bool alone = engine->worker_count == 1;
     if (!alone) {
         engine->registry = registry_create(engine->worker_count, ENGINE_KEEPER, SCHEDULE_SITES_MAX);
     }
     if (engine->mailboxes == NULL || engine->limits == NULL || engine->callers == NULL ||
-        engine->domain_rates == NULL || (!alone && engine->registry == NULL)) {
+        engine->common_rates == NULL || (!alone && engine->registry == NULL)) {
         error_set(error, EX_SOFTWARE_, "out of memory");
         engine->config = NULL; /* still the caller's */
         engine_destroy(engine);
@@ -184,7 +184,7 @@ static void on_state(void *owner, struct bytes key, struct bytes value)
             engine->registry == NULL ? ENGINE_KEEPER : registry_arrive(engine->registry, site);
         schedule_restore(engine->schedulers[worker], key, value, &at);
     } else {
-        domain_rates_restore(engine->domain_rates, key, value, at.now_ms, at.wall_ms);
+        common_rates_restore(engine->common_rates, key, value, at.now_ms, at.wall_ms);
     }
 }
 
@@ -194,13 +194,13 @@ static void restore_states(struct engine *engine)
     struct spool *home = spools_home(engine->spools);
     if (!spools_are_fresh(engine->spools)) {
         uint64_t now_ms = io_now_ms(io);
-        domain_rates_begin_full(engine->domain_rates, now_ms);
+        common_rates_begin_full(engine->common_rates, now_ms);
         for (uint32_t i = 0; i < engine->worker_count; i++) {
             schedule_begin_full(engine->schedulers[i], now_ms);
         }
     }
     spool_each_state(home, on_state, engine);
-    domain_rates_start(engine->domain_rates, io, home, ENGINE_KEEPER);
+    common_rates_start(engine->common_rates, io, home, ENGINE_KEEPER);
 }
 
 int engine_restore(struct engine *engine, struct error *error)
@@ -765,7 +765,7 @@ void engine_destroy(struct engine *engine)
     }
     callers_destroy(engine->callers);
     registry_destroy(engine->registry);
-    domain_rates_destroy(engine->domain_rates);
+    common_rates_destroy(engine->common_rates);
     limits_destroy(engine->limits);
     mailboxes_destroy(engine->mailboxes);
     config_free(engine->config);

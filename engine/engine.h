@@ -20,7 +20,7 @@ struct arrivals;
 struct callers;
 struct config;
 struct control;
-struct domain_rates;
+struct common_rates;
 struct limits;
 struct mailboxes;
 struct registry;
@@ -63,7 +63,7 @@ struct engine {
     struct config *config;
     struct mailboxes *mailboxes;
     struct limits *limits;
-    struct domain_rates *domain_rates;
+    struct common_rates *common_rates;
     struct registry *registry; /* NULL with one worker */
     struct callers *callers;
     struct spools *spools;

@@ -27,6 +27,8 @@ enum gate_slot {
     GATE_VMTA,
     GATE_TOTAL,
     GATE_DOMAIN,
+    GATE_PROVIDER,
+    GATE_POOL,
     GATE_SLOTS,
 };
 

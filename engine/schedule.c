@@ -111,8 +111,8 @@ static uint64_t rates_open_ms(struct site *site, uint64_t now)
         schedule_reserve(site);
     }
     uint64_t due_ms = rate_next_ms(&site->message_rate, now);
-    if (site->domain_rate != NULL) {
-        uint64_t shared_ms = schedule_domain_next_ms(site);
+    if (site->has_common_rates) {
+        uint64_t shared_ms = schedule_common_next_ms(site);
         due_ms = shared_ms > due_ms ? shared_ms : due_ms;
     }
     return due_ms;
@@ -128,6 +128,10 @@ static uint64_t opening_wait_until(struct site *site, uint64_t now)
     uint64_t due_ms = rates_open_ms(site, now);
     uint64_t connect_ms = rate_next_ms(&site->connect_rate, now);
     due_ms = connect_ms > due_ms ? connect_ms : due_ms;
+    if (site->common_rates[COMMON_RATE_PROVIDER_CONNECTS] != NULL) {
+        connect_ms = schedule_common_connect_next_ms(site);
+        due_ms = connect_ms > due_ms ? connect_ms : due_ms;
+    }
     due_ms = site->hold_opening_ms > due_ms ? site->hold_opening_ms : due_ms;
     return due_ms > now ? due_ms : 0;
 }
@@ -136,7 +140,9 @@ static struct gate_places places_for(const struct site *site)
 {
     return (struct gate_places){.gates = {[GATE_VMTA] = site->lane->gate,
                                           [GATE_TOTAL] = site->scheduler->total,
-                                          [GATE_DOMAIN] = site->domain_gate}};
+                                          [GATE_DOMAIN] = site->domain_gate,
+                                          [GATE_PROVIDER] = site->provider_gate,
+                                          [GATE_POOL] = site->lane->pool_gate}};
 }
 
 static bool is_leaving(const struct attempt *attempt)
@@ -202,6 +208,11 @@ static void try_open(struct site *site)
     struct gate *full = gates_take(&scheduler->gates, &places);
     if (full != NULL) {
         wait_for_gate(site, full);
+        return;
+    }
+    if (!schedule_common_take_connect(site)) { /* another worker was faster */
+        gates_release(&scheduler->gates, &places);
+        wait_until(site, now + BLOCK_WAIT_MS);
         return;
     }
     struct attempt *attempt = attempt_open(scheduler->attempts, site, queue_to_open_for(site));
@@ -435,8 +446,8 @@ uint32_t schedule_take_rate(struct scheduler *scheduler, struct site *site, uint
      * taken in vain. */
     uint64_t free_here = rate_free(&site->message_rate, now);
     uint32_t granted = free_here < want ? (uint32_t)free_here : want;
-    if (site->domain_rate != NULL && granted > 0) {
-        granted = schedule_domain_take(site, granted);
+    if (site->has_common_rates && granted > 0) {
+        granted = schedule_common_take(site, granted);
     }
     if (granted > 0) {
         granted = rate_take(&site->message_rate, now, granted);
@@ -511,7 +522,7 @@ static void give_way(struct gate_places *places)
 static bool init_gates(struct scheduler *scheduler)
 {
     struct gates *gates = &scheduler->gates;
-    gates_init(gates, SCHEDULE_SITES_MAX + SCHEDULE_VMTAS_MAX + 1);
+    gates_init(gates, SCHEDULE_SITES_MAX + 3 * SCHEDULE_VMTAS_MAX + 1);
     gates->io = scheduler->io;
     gates->mailboxes = scheduler->mailboxes;
     gates->worker = scheduler->worker;
@@ -545,7 +556,7 @@ struct scheduler *scheduler_create(const struct scheduler_options *options)
     map_init(&scheduler->sites, SCHEDULE_SITES_MAX);
     map_init(&scheduler->lanes, SCHEDULE_VMTAS_MAX);
     pauses_init(&scheduler->pauses);
-    scheduler->domain_rates = options->domain_rates;
+    scheduler->common_rates = options->common_rates;
     schedule_keeping_init(scheduler);
     list_init(&scheduler->all_sites);
     list_init(&scheduler->all_lanes);

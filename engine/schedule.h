@@ -21,7 +21,7 @@
 #include "vmta/vmta.h"
 
 struct attempt;
-struct domain_rates;
+struct common_rates;
 struct config;
 struct config_vmta;
 struct spools;
@@ -41,6 +41,7 @@ struct vmta_lane {
     struct list_node ready_node; /* in the scheduler's ring while sites are ready */
     struct list ready;           /* struct site, SITE_READY */
     struct gate *gate;           /* max-smtp-out of the virtual MTA */
+    struct gate *pool_gate;      /* pool-max-smtp-out of its pool; NULL: none */
     struct vmta vmta;
     const struct config_vmta *settings;      /* NULL: vanished from the configuration (orphaned) */
     struct limit *resident, *resident_bytes; /* recipients and body bytes queued, all workers */
@@ -64,7 +65,7 @@ struct scheduler {
     struct list clocks_moved; /* struct queue_clock: retry clocks to be written */
     struct timer clock_timer;
     uint64_t full_since_ms; /* rates that write nothing begin full as of then; 0: empty */
-    struct domain_rates *domain_rates;
+    struct common_rates *common_rates;
     struct gates gates;
     struct gate *total; /* total-max-smtp-out */
     struct pauses pauses;
@@ -84,7 +85,7 @@ struct scheduler_options {
     struct io *io;
     struct spools *spools;
     struct limits *limits;
-    struct domain_rates *domain_rates;
+    struct common_rates *common_rates;
     struct mailboxes *mailboxes;
     const struct config *config;
     uint32_t worker, workers;

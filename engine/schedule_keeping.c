@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/logger.h"
-#include "domain_rates.h"
+#include "common_rates.h"
 #include "policy/config.h"
 #include "policy/domain.h"
 #include "rate_state.h"
@@ -132,16 +132,32 @@ void schedule_reserve(struct site *site)
     rate_state_reserve(&site->keeping->connect, &site->connect_rate, &writer);
 }
 
-uint64_t schedule_domain_next_ms(struct site *site)
+uint64_t schedule_common_next_ms(struct site *site)
 {
     const struct rate_writer writer = writer_of(site->scheduler);
-    return domain_rate_next_ms(site->domain_rate, &writer);
+    return common_rates_next_ms(site->common_rates, COMMON_RATE_MESSAGE_KINDS, &writer);
 }
 
-uint32_t schedule_domain_take(struct site *site, uint32_t want)
+uint32_t schedule_common_take(struct site *site, uint32_t want)
 {
     const struct rate_writer writer = writer_of(site->scheduler);
-    return domain_rate_take(site->domain_rate, &writer, want);
+    return common_rates_take(site->common_rates, COMMON_RATE_MESSAGE_KINDS, &writer, want);
+}
+
+uint64_t schedule_common_connect_next_ms(struct site *site)
+{
+    const struct rate_writer writer = writer_of(site->scheduler);
+    return common_rates_next_ms(&site->common_rates[COMMON_RATE_PROVIDER_CONNECTS], 1, &writer);
+}
+
+bool schedule_common_take_connect(struct site *site)
+{
+    if (site->common_rates[COMMON_RATE_PROVIDER_CONNECTS] == NULL) {
+        return true;
+    }
+    const struct rate_writer writer = writer_of(site->scheduler);
+    return common_rates_take(&site->common_rates[COMMON_RATE_PROVIDER_CONNECTS], 1, &writer, 1) ==
+           1;
 }
 
 /* ---- retry clocks ---- */

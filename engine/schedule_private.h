@@ -27,9 +27,13 @@ void schedule_begin_rates(struct site *site);
 void schedule_keep_rates(struct site *site);
 /* Writes the blocks that are due; only with site->keeping. */
 void schedule_reserve(struct site *site);
-/* The site's shared rate: when to ask again, and taking; only with site->domain_rate. */
-uint64_t schedule_domain_next_ms(struct site *site);
-uint32_t schedule_domain_take(struct site *site, uint32_t want);
+/* The rates of recipients that the site shares: when to ask again, and taking; only with
+ * site->has_common_rates. */
+uint64_t schedule_common_next_ms(struct site *site);
+uint32_t schedule_common_take(struct site *site, uint32_t want);
+/* The same of connections. True: taken, or there is no such rate. */
+uint64_t schedule_common_connect_next_ms(struct site *site);
+bool schedule_common_take_connect(struct site *site);
 /* True: nothing of this empty site is in the spool. Else it is being deleted, and the site is
  * looked at again. */
 bool schedule_drop_kept(struct site *site);

@@ -9,7 +9,7 @@
 
 #include "attempt.h"
 #include "base/logger.h"
-#include "domain_rates.h"
+#include "common_rates.h"
 #include "outbound.h"
 #include "outcome.h"
 #include "policy/config.h"
@@ -17,12 +17,46 @@
 #include "schedule.h"
 #include "schedule_private.h"
 
+/* ---- limits that are shared ---- */
+
+/* Whose gate it is. */
+struct gate_of {
+    enum limit_kind kind;
+    enum gate_slot slot;
+    struct bytes name;
+};
+
+/* NULL: unlimited. */
+static struct gate *common_gate(struct scheduler *scheduler, const struct gate_of *of, uint64_t max)
+{
+    if (max == 0 || max == UINT64_MAX) {
+        return NULL;
+    }
+    struct limit *limit = limits_entry(scheduler->limits, of->kind, of->name);
+    if (limit == NULL) {
+        return NULL;
+    }
+    struct limit_wakes wakes = {0};
+    limit_set_max(limit, max, &wakes);
+    return gates_obtain(&scheduler->gates, limit, of->slot);
+}
+
 /* ---- virtual MTAs ---- */
 
 static bool same_lane(const struct map_entry *entry, const void *key)
 {
     const struct vmta_lane *lane = CONTAINER_OF(entry, struct vmta_lane, entry);
     return bytes_equal_nocase(bytes_from_string(lane->vmta.name), *(const struct bytes *)key);
+}
+
+/* The gate of pool-max-smtp-out; NULL: in no pool, or unlimited. */
+static struct gate *pool_gate(struct scheduler *scheduler, const struct config_vmta *vmta)
+{
+    if (vmta == NULL || vmta->pool == NULL) {
+        return NULL;
+    }
+    return common_gate(scheduler, &(struct gate_of){LIMIT_POOL, GATE_POOL, vmta->pool->name},
+                       vmta->pool->settings.pool_max_smtp_out);
 }
 
 /* An orphan (its virtual MTA has left the configuration) keeps its mail and has no address. */
@@ -39,6 +73,7 @@ static void configure_lane(struct scheduler *scheduler, struct vmta_lane *lane, 
     }
     struct limit_wakes wakes = {0};
     limit_set_max(lane->gate->limit, max, &wakes);
+    lane->pool_gate = pool_gate(scheduler, lane->settings);
     gates_ring(&scheduler->gates, wakes.workers);
 }
 
@@ -75,29 +110,52 @@ static struct vmta_lane *lane_for(struct scheduler *scheduler, struct bytes name
 
 /* ---- sites ---- */
 
-/* The gate of domain-max-smtp-out; NULL: unlimited. */
-static struct gate *domain_gate(struct scheduler *scheduler, const struct site *site)
+static void set_common_rate(struct site *site, enum common_rate_kind kind, struct bytes name,
+                            struct rate_value rate)
 {
-    uint64_t max = site->settings->domain_max_smtp_out;
-    if (max == 0 || max == UINT64_MAX) {
-        return NULL;
+    struct common_rate *set = NULL;
+    if (rate.count != UINT64_MAX && rate.window_ms != 0) {
+        set = common_rates_set(site->scheduler->common_rates, &(struct common_rate_key){kind, name},
+                               rate.count, rate.window_ms);
     }
-    struct limit *limit = limits_entry(scheduler->limits, LIMIT_DOMAIN, site_domain(site));
-    if (limit == NULL) {
-        return NULL;
-    }
-    struct limit_wakes wakes = {0};
-    limit_set_max(limit, max, &wakes);
-    return gates_obtain(&scheduler->gates, limit, GATE_DOMAIN);
+    site->common_rates[kind] = set;
+    site->has_common_rates |= set != NULL && kind < COMMON_RATE_MESSAGE_KINDS;
 }
 
-static struct domain_rate *domain_rate(struct scheduler *scheduler, const struct site *site)
+static void share_with_provider(struct site *site)
 {
-    struct rate_value rate = site->settings->domain_max_msg_rate;
-    if (rate.count == UINT64_MAX || rate.window_ms == 0) {
-        return NULL;
+    struct scheduler *scheduler = site->scheduler;
+    const struct config_provider *provider =
+        config_provider(scheduler->config, site->settings->provider);
+    site->provider_gate = NULL;
+    if (provider == NULL) {
+        site->common_rates[COMMON_RATE_PROVIDER] = NULL;
+        site->common_rates[COMMON_RATE_PROVIDER_CONNECTS] = NULL;
+        return;
     }
-    return domain_rates_set(scheduler->domain_rates, site_domain(site), rate.count, rate.window_ms);
+    const struct provider_settings *settings = &provider->settings;
+    site->provider_gate =
+        common_gate(scheduler, &(struct gate_of){LIMIT_PROVIDER, GATE_PROVIDER, provider->name},
+                    settings->max_smtp_out);
+    set_common_rate(site, COMMON_RATE_PROVIDER, provider->name, settings->max_msg_rate);
+    set_common_rate(site, COMMON_RATE_PROVIDER_CONNECTS, provider->name,
+                    settings->max_connect_rate);
+}
+
+/* The caps and rates that it shares with other sites, as its settings say. */
+static void share_limits(struct site *site)
+{
+    const struct vmta_lane *lane = site->lane;
+    site->has_common_rates = false;
+    site->domain_gate = common_gate(site->scheduler,
+                                    &(struct gate_of){LIMIT_DOMAIN, GATE_DOMAIN, site_domain(site)},
+                                    site->settings->domain_max_smtp_out);
+    set_common_rate(site, COMMON_RATE_DOMAIN, site_domain(site),
+                    site->settings->domain_max_msg_rate);
+    set_common_rate(site, COMMON_RATE_VMTA, bytes_from_string(lane->vmta.name),
+                    lane->settings == NULL ? (struct rate_value){.count = UINT64_MAX}
+                                           : lane->settings->settings.max_smtp_msg_rate);
+    share_with_provider(site);
 }
 
 static void init_rate(struct rate *rate, struct rate_value value)
@@ -157,8 +215,7 @@ static struct site *create_site(struct scheduler *scheduler, struct vmta_lane *l
     init_rate(&site->message_rate, site->settings->max_msg_rate);
     init_rate(&site->connect_rate, site->settings->max_connect_rate);
     schedule_begin_rates(site);
-    site->domain_gate = domain_gate(scheduler, site);
-    site->domain_rate = domain_rate(scheduler, site);
+    share_limits(site);
     list_push_back(&scheduler->all_sites, &site->all_node);
     return site;
 }
@@ -364,8 +421,7 @@ static void reload_site(void *owner, struct site *site)
     change_rate(&site->message_rate, site->settings->max_msg_rate);
     change_rate(&site->connect_rate, site->settings->max_connect_rate);
     schedule_keep_rates(site);
-    site->domain_gate = domain_gate(scheduler, site);
-    site->domain_rate = domain_rate(scheduler, site);
+    share_limits(site);
     for (struct list_node *node = list_first(&site->queues); node != NULL;
          node = list_next(&site->queues, node)) {
         queue_set_bounce_after(CONTAINER_OF(node, struct queue, site_node),

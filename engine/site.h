@@ -12,11 +12,11 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/timers.h"
+#include "common_rates.h"
 #include "queue.h"
 #include "resolve.h"
 #include "vmta/rates.h"
 
-struct domain_rate;
 struct scheduler;
 struct site_keeping;
 struct vmta_lane;
@@ -44,13 +44,15 @@ struct site {
     struct scheduler *scheduler;
     struct vmta_lane *lane;
     const struct domain_settings *settings;
-    struct gate *domain_gate;        /* domain-max-smtp-out, shared by virtual MTAs; NULL = none */
-    struct domain_rate *domain_rate; /* domain-max-msg-rate; NULL = none */
-    struct list queues;              /* struct queue */
-    struct list sendable;            /* struct queue, round robin */
-    struct list attempts;            /* every connection */
-    struct list idle;                /* those that wait for mail */
-    uint32_t attempt_count;          /* opening, busy and idle */
+    struct gate *domain_gate;   /* domain-max-smtp-out, shared by virtual MTAs; NULL = none */
+    struct gate *provider_gate; /* max-smtp-out of its provider; NULL = none */
+    struct common_rate *common_rates[COMMON_RATE_COUNT]; /* by kind; NULL = none */
+    bool has_common_rates;                               /* any of them */
+    struct list queues;                                  /* struct queue */
+    struct list sendable;                                /* struct queue, round robin */
+    struct list attempts;                                /* every connection */
+    struct list idle;                                    /* those that wait for mail */
+    uint32_t attempt_count;                              /* opening, busy and idle */
     uint32_t opening_count;
     struct rate message_rate, connect_rate;
     struct site_keeping *keeping; /* of rates that survive a restart; NULL: there are none */

@@ -111,7 +111,7 @@ static int create_delivery(struct worker *worker, struct error *error)
         .io = worker->io,
         .spools = engine->spools,
         .limits = engine->limits,
-        .domain_rates = engine->domain_rates,
+        .common_rates = engine->common_rates,
         .mailboxes = engine->mailboxes,
         .config = worker->config,
         .worker = worker->index,

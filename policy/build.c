@@ -12,6 +12,7 @@ static const size_t row_sizes[SCOPE_COUNT] = {
     [SCOPE_SPOOL] = sizeof(struct config_spool),
     [SCOPE_ACCT_FILE] = sizeof(struct config_acct_file),
     [SCOPE_USER] = sizeof(struct config_user),
+    [SCOPE_PROVIDER] = sizeof(struct config_provider),
 };
 
 static struct table *table_of(struct config *config, enum directive_scope scope)
@@ -20,6 +21,7 @@ static struct table *table_of(struct config *config, enum directive_scope scope)
         [SCOPE_LISTENER] = &config->listeners,   [SCOPE_VMTA] = &config->vmtas,
         [SCOPE_POOL] = &config->pools,           [SCOPE_SPOOL] = &config->spools,
         [SCOPE_ACCT_FILE] = &config->acct_files, [SCOPE_USER] = &config->users,
+        [SCOPE_PROVIDER] = &config->providers,
     };
     return tables[scope];
 }
@@ -114,6 +116,22 @@ static void build_user(struct config *config, struct block *block)
     user->origin = origin_of(block);
     fill(config, block, &user->settings, &origins);
     block->object = user;
+}
+
+static void build_provider(struct loader *loader, struct block *block)
+{
+    struct provider_origins origins = {0};
+    struct config_provider *provider = add_row(loader->config, SCOPE_PROVIDER);
+    provider->name = block->argument;
+    provider->origin = origin_of(block);
+    fill(loader->config, block, &provider->settings, &origins);
+    block->object = provider;
+    if (provider->name.len > CONFIG_VMTA_NAME_LEN_MAX ||
+        loader->config->providers.count > CONFIG_VMTAS_MAX) {
+        report_error(loader->report, &block->place,
+                     "too many providers (%d), or a name longer than %d bytes", CONFIG_VMTAS_MAX,
+                     CONFIG_VMTA_NAME_LEN_MAX);
+    }
 }
 
 /* The names that must be unique each within its kind of block. */
@@ -281,6 +299,8 @@ static void build_block(struct loader *loader, struct block *block)
         build_acct_file(config, block);
     } else if (block->scope == SCOPE_USER) {
         build_user(config, block);
+    } else if (block->scope == SCOPE_PROVIDER) {
+        build_provider(loader, block);
     }
     build_name(loader, block);
     bool is_replies = block->scope == SCOPE_SMTP_PATTERN_LIST;

@@ -115,6 +115,11 @@ const struct config_pool *config_pool(const struct config *config, struct bytes 
     return find_object(config, SCOPE_POOL, name);
 }
 
+const struct config_provider *config_provider(const struct config *config, struct bytes name)
+{
+    return name.len == 0 ? NULL : find_object(config, SCOPE_PROVIDER, name);
+}
+
 const struct config_user *config_user(const struct config *config, struct bytes name)
 {
     return find_object(config, SCOPE_USER, name);

@@ -118,6 +118,13 @@ struct config_user {
     struct setting_origin origin;
 };
 
+/* One `<provider>`. */
+struct config_provider {
+    struct bytes name;
+    struct provider_settings settings;
+    struct setting_origin origin;
+};
+
 /* Each table in file order, with its length; NULL where it is empty. */
 const struct config_listener *config_listeners(const struct config *config, size_t *count);
 const struct config_vmta *config_vmtas(const struct config *config, size_t *count);
@@ -131,5 +138,6 @@ const struct config_user *config_users(const struct config *config, size_t *coun
 const struct config_vmta *config_vmta(const struct config *config, struct bytes name);
 const struct config_pool *config_pool(const struct config *config, struct bytes name);
 const struct config_user *config_user(const struct config *config, struct bytes name);
+const struct config_provider *config_provider(const struct config *config, struct bytes name);
 
 #endif

@@ -109,7 +109,7 @@ struct config {
 
     struct global_settings global_settings;
     struct global_origins global_origins;
-    struct table listeners, vmtas, pools, spools, acct_files, users;
+    struct table listeners, vmtas, pools, spools, acct_files, users, providers;
     struct map names;
     struct pattern_index domains, sources;
     struct rule_list unnamed_rules[SCOPE_COUNT];

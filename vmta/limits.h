@@ -37,6 +37,7 @@
     X(SITE, "site")                                                                                \
     X(DOMAIN, "domain")                                                                            \
     X(SOURCE, "source")                                                                            \
+    X(POOL, "virtual-mta-pool")                                                                    \
     X(PROVIDER, "provider")                                                                        \
     X(MEMORY, "memory")                                                                            \
     X(RECIPIENTS, "recipients")                                                                    \

@@ -32,45 +32,75 @@ static bool is_of(const struct domain_plan *domain, const struct address *addres
     return false;
 }
 
-/* Of this virtual MTA or (UINT32_MAX) any, to this domain or (NULL) any. */
+/* Of these virtual MTAs to these domains, of those that the world has. */
+struct group {
+    uint32_t vmta, vmta_count, domain, domain_count;
+};
+
+#define ALL_VMTAS   .vmta = 0, .vmta_count = VMTAS_MAX
+#define ALL_DOMAINS .domain = 0, .domain_count = DOMAINS_MAX
+
+static bool is_to(const struct scenario *scenario, const struct group *group,
+                  const struct address *to)
+{
+    for (uint32_t i = group->domain;
+         i < group->domain + group->domain_count && i < scenario->domain_count; i++) {
+        if (is_of(&scenario->domains[i], to)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_from(const struct scenario *scenario, const struct group *group,
+                    const struct address *from)
+{
+    uint32_t vmta = vmta_of(scenario, from);
+    return vmta >= group->vmta && vmta < group->vmta + group->vmta_count;
+}
+
 struct counting {
     const struct scenario *scenario;
-    uint32_t vmta;
-    const struct domain_plan *domain;
+    const struct group *group;
 };
 
 static bool counts(void *owner, const struct address *from, const struct address *to)
 {
     const struct counting *counting = owner;
-    uint32_t vmta = vmta_of(counting->scenario, from);
-    bool from_it = counting->vmta == UINT32_MAX ? vmta != UINT32_MAX : vmta == counting->vmta;
-    return from_it && (counting->domain == NULL || is_of(counting->domain, to));
+    return is_from(counting->scenario, counting->group, from) &&
+           is_to(counting->scenario, counting->group, to);
 }
 
-static void check_count(struct scenario *scenario, uint32_t vmta, const struct domain_plan *domain,
-                        uint32_t max)
+static void check_count(struct scenario *scenario, const struct group *group, uint32_t max)
 {
-    struct counting counting = {scenario, vmta, domain};
+    struct counting counting = {scenario, group};
     uint32_t open = max == 0 ? 0 : sim_count_connections(scenario->sim, counts, &counting);
     if (open > max) {
-        scenario_wrong(scenario, "%u connections from %s to %s, at most %u are allowed", open,
-                       vmta == UINT32_MAX ? "all" : scenario->vmtas[vmta].name,
-                       domain == NULL ? "all" : domain->name, max);
+        scenario_wrong(scenario,
+                       "%u connections from %u virtual MTAs from v%u on to %u domains from d%u on, "
+                       "at most %u are allowed",
+                       open, group->vmta_count, group->vmta, group->domain_count, group->domain,
+                       max);
     }
 }
 
 /* The limits of connections, counted where they are owed: at the engine's own sockets. */
 void scenario_check_connections(struct scenario *scenario)
 {
-    check_count(scenario, UINT32_MAX, NULL, scenario->total_places);
+    check_count(scenario, &(struct group){ALL_VMTAS, ALL_DOMAINS}, scenario->total_places);
+    check_count(scenario, &(struct group){.vmta = 0, .vmta_count = POOL_MEMBERS, ALL_DOMAINS},
+                scenario->pool_places);
+    check_count(scenario, &(struct group){ALL_VMTAS, .domain = 0, .domain_count = PROVIDER_DOMAINS},
+                scenario->provider_places);
     for (uint32_t v = 0; v < scenario->vmta_count; v++) {
-        check_count(scenario, v, NULL, scenario->vmta_places);
+        check_count(scenario, &(struct group){v, 1, ALL_DOMAINS}, scenario->vmta_places);
         for (uint32_t d = 0; d < scenario->domain_count; d++) {
-            check_count(scenario, v, &scenario->domains[d], scenario->vmtas[v].connections_max);
+            check_count(scenario, &(struct group){v, 1, d, 1}, scenario->vmtas[v].connections_max);
         }
     }
     for (uint32_t d = 0; d < scenario->domain_count; d++) {
-        check_count(scenario, UINT32_MAX, &scenario->domains[d], scenario->domain_places);
+        check_count(scenario, &(struct group){ALL_VMTAS, .domain = d, .domain_count = 1},
+                    scenario->domain_places);
     }
     const char *stranded = scenario->engine == NULL ? NULL : sim_engine_stranded(scenario->engine);
     if (stranded != NULL) {
@@ -173,37 +203,55 @@ static void enter_takes(struct scenario *scenario)
 
 /* ---- rates ------------------------------------------------------------------------------ */
 
-/* The recipients that came in the window that begins with `from`; vmta UINT32_MAX: from all. */
+/* The recipients of the group that came in the window that begins with `from`. */
 static uint32_t count_window(const struct scenario *scenario, const struct sim_mx_record *from,
-                             const struct domain_plan *domain, uint32_t vmta)
+                             const struct group *group)
 {
     uint64_t end_us = from->began_us + scenario->rate_window_us - RATE_JITTER_US;
     uint32_t count = 0;
     for (const struct sim_mx_record *record = from; record != NULL && record->began_us < end_us;
          record = sim_farm_next(scenario->farm, record)) {
-        const struct address *source = &record->source;
-        for (uint32_t i = 0; i < domain->host_count; i++) {
-            bool counted = record->mx == domain->hosts[i] &&
-                           (vmta == UINT32_MAX || vmta_of(scenario, source) == vmta);
-            count += counted ? record->rcpt_count : 0;
+        bool to_it = false;
+        for (uint32_t d = group->domain;
+             d < group->domain + group->domain_count && d < scenario->domain_count; d++) {
+            for (uint32_t i = 0; i < scenario->domains[d].host_count; i++) {
+                to_it |= record->mx == scenario->domains[d].hosts[i];
+            }
         }
+        count += to_it && is_from(scenario, group, &record->source) ? record->rcpt_count : 0;
     }
     return count;
+}
+
+static void check_rate(struct scenario *scenario, const struct sim_mx_record *from,
+                       const struct group *group)
+{
+    uint32_t count = count_window(scenario, from, group);
+    if (count > scenario->rate_max) {
+        scenario_wrong(scenario,
+                       "%u recipients in %u s from %u virtual MTAs from v%u on to %u domains from "
+                       "d%u on, not %u",
+                       count, (uint32_t)(scenario->rate_window_us / SIM_SECOND), group->vmta_count,
+                       group->vmta, group->domain_count, group->domain, scenario->rate_max);
+    }
 }
 
 static void check_rates(struct scenario *scenario)
 {
     const struct sim_mx_record *record = NULL;
     while ((record = sim_farm_next(scenario->farm, record)) != NULL) {
-        uint32_t vmta = scenario->rate_is_shared ? UINT32_MAX : vmta_of(scenario, &record->source);
-        for (uint32_t d = 0; d < scenario->domain_count; d++) {
-            uint32_t count = count_window(scenario, record, &scenario->domains[d], vmta);
-            if (count > scenario->rate_max) {
-                scenario_wrong(scenario, "%u recipients in %u s from %s to %s, not %u", count,
-                               (uint32_t)(scenario->rate_window_us / SIM_SECOND),
-                               vmta == UINT32_MAX ? "all" : scenario->vmtas[vmta].name,
-                               scenario->domains[d].name, scenario->rate_max);
-            }
+        uint32_t vmta = vmta_of(scenario, &record->source);
+        if (scenario->rate_of == RATE_OF_VMTA) {
+            check_rate(scenario, record, &(struct group){vmta, 1, ALL_DOMAINS});
+        } else if (scenario->rate_of == RATE_OF_PROVIDER) {
+            check_rate(scenario, record,
+                       &(struct group){ALL_VMTAS, .domain = 0, .domain_count = PROVIDER_DOMAINS});
+        }
+        bool of_each = scenario->rate_of == RATE_OF_QUEUE || scenario->rate_of == RATE_OF_DOMAIN;
+        for (uint32_t d = 0; of_each && d < scenario->domain_count; d++) {
+            bool of_queue = scenario->rate_of == RATE_OF_QUEUE;
+            check_rate(scenario, record,
+                       &(struct group){of_queue ? vmta : 0, of_queue ? 1 : VMTAS_MAX, d, 1});
         }
     }
 }

@@ -9,17 +9,19 @@
 #include "scenario_private.h"
 #include "sim_dns.h"
 
-#define MESSAGES_MAX 12 /* of one client */
-#define LOAD         60 /* of one, where kills are to meet mail */
-#define RCPTS_MAX    5
-#define BODY_LEN_MAX 30000
-#define START_US_MAX (600 * SIM_SECOND)
-#define RATED_WORLDS 200000 /* per million */
-#define TIGHT_WORLDS 300000 /* per million */
-#define TIGHT_SEED   0x7469676874
-#define IDLE_S_MAX   600
-#define SEGMENT_MIN  (1024u * 1024)
-#define SEGMENT_MAX  (4u * 1024 * 1024)
+#define MESSAGES_MAX  12 /* of one client */
+#define LOAD          60 /* of one, where kills are to meet mail */
+#define RCPTS_MAX     5
+#define BODY_LEN_MAX  30000
+#define START_US_MAX  (600 * SIM_SECOND)
+#define RATED_WORLDS  200000 /* per million */
+#define TIGHT_WORLDS  300000 /* per million */
+#define TIGHT_SEED    0x7469676874
+#define SHARED_WORLDS 500000 /* per million, of those with a rate or with places */
+#define SHARED_SEED   0x736861726564
+#define IDLE_S_MAX    600
+#define SEGMENT_MIN   (1024u * 1024)
+#define SEGMENT_MAX   (4u * 1024 * 1024)
 
 static struct address address_of(const char *text)
 {
@@ -89,6 +91,40 @@ static void add_line(struct scenario *scenario, const char *format, ...)
     scenario->configuration[len + (size_t)added + 1] = '\0';
 }
 
+/* The rate of the world, where it is of this kind. */
+static void add_rate(struct scenario *scenario, enum rate_of of, const char *directive)
+{
+    if (scenario->rate_max > 0 && scenario->rate_of == of) {
+        add_line(scenario, "  %s %u/%us", directive, scenario->rate_max,
+                 (uint32_t)(scenario->rate_window_us / SIM_SECOND));
+    }
+}
+
+static void add_provider(struct scenario *scenario)
+{
+    add_line(scenario, "<provider big>");
+    if (scenario->provider_places > 0) {
+        add_line(scenario, "  max-smtp-out %u", scenario->provider_places);
+    }
+    add_rate(scenario, RATE_OF_PROVIDER, "max-msg-rate");
+    add_line(scenario, "</provider>");
+    for (uint32_t i = 0; i < PROVIDER_DOMAINS && i < scenario->domain_count; i++) {
+        add_line(scenario, "<domain %s>\n  provider big\n</domain>", scenario->domains[i].name);
+    }
+}
+
+static void add_pool(struct scenario *scenario)
+{
+    if (scenario->pool_places == 0) {
+        return;
+    }
+    add_line(scenario, "<virtual-mta-pool some>\n  pool-max-smtp-out %u", scenario->pool_places);
+    for (uint32_t i = 0; i < POOL_MEMBERS && i < scenario->vmta_count; i++) {
+        add_line(scenario, "  virtual-mta %s", scenario->vmtas[i].name);
+    }
+    add_line(scenario, "</virtual-mta-pool>");
+}
+
 static void make_configuration(struct scenario *scenario)
 {
     struct sim *sim = scenario->sim;
@@ -108,6 +144,7 @@ static void make_configuration(struct scenario *scenario)
         if (scenario->vmta_places > 0) {
             add_line(scenario, "  max-smtp-out %u", scenario->vmta_places);
         }
+        add_rate(scenario, RATE_OF_VMTA, "max-smtp-msg-rate");
         for (uint32_t j = 0; j < vmta->source_count; j++) {
             char text[ADDRESS_TEXT_MAX];
             add_line(scenario, "  smtp-source-host %s %s", address_text(&vmta->sources[j], text),
@@ -127,12 +164,11 @@ static void make_configuration(struct scenario *scenario)
     if (scenario->idle_s > 0) {
         add_line(scenario, "  connection-idle-timeout %us", scenario->idle_s);
     }
-    if (scenario->rate_max > 0) {
-        add_line(scenario, "  %s %u/%us",
-                 scenario->rate_is_shared ? "domain-max-msg-rate" : "max-msg-rate",
-                 scenario->rate_max, (uint32_t)(scenario->rate_window_us / SIM_SECOND));
-    }
+    add_rate(scenario, RATE_OF_DOMAIN, "domain-max-msg-rate");
+    add_rate(scenario, RATE_OF_QUEUE, "max-msg-rate");
     add_line(scenario, "</domain>");
+    add_provider(scenario);
+    add_pool(scenario);
     add_line(scenario, "<acct-file " ACCOUNTING "/acct.csv>\n  records d,b,t,tq\n</acct-file>");
 }
 
@@ -209,7 +245,12 @@ static void make_rate(struct scenario *scenario)
     size_t last = sizeof(windows_s) / sizeof(windows_s[0]) - 1;
     scenario->rate_max = (uint32_t)sim_spread(sim, 1, 40);
     scenario->rate_window_us = windows_s[sim_between(sim, 0, last)] * SIM_SECOND;
-    scenario->rate_is_shared = sim_chance(sim, 400000);
+    scenario->rate_of = sim_chance(sim, 400000) ? RATE_OF_DOMAIN : RATE_OF_QUEUE;
+    struct rng rng; /* numbers of its own: see make_places */
+    rng_init(&rng, scenario->options.seed ^ SHARED_SEED);
+    if (rng_chance(&rng, SHARED_WORLDS)) {
+        scenario->rate_of = rng_chance(&rng, 500000) ? RATE_OF_VMTA : RATE_OF_PROVIDER;
+    }
     *sim_odds(sim) = (struct sim_odds){0};
 }
 
@@ -223,6 +264,10 @@ static void make_places(struct scenario *scenario)
         scenario->total_places = (uint32_t)rng_below(&rng, 5);
         scenario->domain_places = (uint32_t)rng_below(&rng, 3);
         scenario->idle_s = 1 + (uint32_t)rng_below(&rng, IDLE_S_MAX);
+        if (rng_chance(&rng, SHARED_WORLDS)) {
+            scenario->pool_places = (uint32_t)rng_below(&rng, 3);
+            scenario->provider_places = (uint32_t)rng_below(&rng, 3);
+        }
     }
 }
 

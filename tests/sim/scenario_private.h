@@ -32,6 +32,18 @@ struct vmta_plan {
     uint32_t connections_max; /* to one domain */
 };
 
+/* What a world's rate holds for. */
+enum rate_of {
+    RATE_OF_QUEUE,
+    RATE_OF_DOMAIN,
+    RATE_OF_VMTA,
+    RATE_OF_PROVIDER,
+    RATE_OF_COUNT,
+};
+
+#define POOL_MEMBERS     2 /* the first virtual MTAs are in the pool, as far as there are any */
+#define PROVIDER_DOMAINS 2 /* the first domains name the provider */
+
 struct scenario {
     struct scenario_options options;
     struct scenario_result *result;
@@ -49,15 +61,18 @@ struct scenario {
     struct sim_event trouble, restart, relief;
     uint32_t relief_of; /* which trouble ends when relief fires */
     struct address relief_address;
-    /* Recipients in a window to a domain, from each virtual MTA or (shared) from all together; 0:
-     * no limit. Where there is one, hosts are prompt, and neither network nor clocks play tricks:
-     * so that arrivals tell when the engine decided. */
+    /* Recipients in a window, counted as `rate_of` says; 0: no limit. Where there is one, hosts are
+     * prompt, and neither network nor clocks play tricks: so that arrivals tell when the engine
+     * decided. */
     uint32_t rate_max;
     uint64_t rate_window_us;
-    bool rate_is_shared;
+    enum rate_of rate_of;
     /* Connections at once: from each virtual MTA, from all, to each domain; 0: no limit. Where
      * there is one they are also kept open for a while when there is nothing to send. */
     uint32_t vmta_places, total_places, domain_places, idle_s;
+    /* The same from a pool's members together, and to a provider's domains together: the first
+     * virtual MTAs and the first domains. */
+    uint32_t pool_places, provider_places;
     uint64_t sound_us; /* when its storage was last seen to be sound */
     bool at_peace, stopping;
     char configuration[CONFIGURATION_MAX];

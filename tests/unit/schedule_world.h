@@ -12,8 +12,8 @@
 #include <stdlib.h>
 
 #include "attempt.h"
+#include "common_rates.h"
 #include "config_files.h"
-#include "domain_rates.h"
 #include "io/io.h"
 #include "journal.h"
 #include "message.h"
@@ -60,7 +60,7 @@ static struct world {
     struct io io;
     struct attempts attempts;
     struct limits *limits;
-    struct domain_rates *domain_rates;
+    struct common_rates *common_rates;
     struct config *config;
     struct scheduler *schedulers[WORKERS];
     struct outcomes *outcomes[WORKERS];
@@ -320,7 +320,7 @@ static struct scheduler *make_scheduler(uint32_t worker)
     struct scheduler *scheduler = scheduler_create(&(struct scheduler_options){
         .io = &world.io,
         .limits = world.limits,
-        .domain_rates = world.domain_rates,
+        .common_rates = world.common_rates,
         .config = world.config,
         .worker = worker,
         .workers = WORKERS,
@@ -339,7 +339,7 @@ static void begin_at(const char *configuration, uint64_t now_ms)
     timers_init(&world.io.timers, world.io.now_ms);
     list_init(&world.letters);
     world.limits = limits_create(1000);
-    world.domain_rates = domain_rates_create();
+    world.common_rates = common_rates_create();
     world.config = load_good(configuration);
     CHECK(world.config != NULL);
     for (uint32_t i = 0; i < WORKERS; i++) {
@@ -521,7 +521,7 @@ static void end_world(void)
     for (uint32_t i = 0; i < world.message_count; i++) {
         message_free(world.messages[i]);
     }
-    domain_rates_destroy(world.domain_rates);
+    common_rates_destroy(world.common_rates);
     limits_destroy(world.limits);
     unload(world.config);
 }
@@ -534,7 +534,7 @@ static inline void begin_life(const char *configuration, uint64_t away_ms, uint3
     end_world();
     begin_at(configuration, now_ms);
     const struct kept_time at = {now_ms, io_wall_ms(&world.io)};
-    domain_rates_begin_full(world.domain_rates, now_ms);
+    common_rates_begin_full(world.common_rates, now_ms);
     for (uint32_t i = 0; i < WORKERS; i++) {
         schedule_begin_full(world.schedulers[i], now_ms);
     }
@@ -547,10 +547,10 @@ static inline void begin_life(const char *configuration, uint64_t away_ms, uint3
         if (schedule_state_site(key, &site)) {
             schedule_restore(world.schedulers[owner], key, value, &at);
         } else {
-            CHECK(domain_rates_restore(world.domain_rates, key, value, at.now_ms, at.wall_ms));
+            CHECK(common_rates_restore(world.common_rates, key, value, at.now_ms, at.wall_ms));
         }
     }
-    domain_rates_start(world.domain_rates, &world.io, NULL, 0);
+    common_rates_start(world.common_rates, &world.io, NULL, 0);
 }
 
 #endif

@@ -452,8 +452,8 @@ TEST(a_secret_is_not_repeated_in_a_message)
 
 TEST(a_name_that_works_elsewhere_says_where_it_does_not)
 {
-    CHECK(warns_with("<provider p>\nmax-smtp-out 3\n</provider>\n",
-                     "2:1: warning: 'max-smtp-out' is not yet in effect in <provider>"));
+    CHECK(warns_with("<source 0/0>\nmax-queued-recipients 3\n</source>\n",
+                     "2:1: warning: 'max-queued-recipients' is not yet in effect in <source>"));
 }
 
 TEST(a_made_up_block_is_skipped_wherever_it_stands)
