@@ -171,7 +171,9 @@ int accounting_directory_begin(const struct accounting_directory *directory, int
     for (int i = 0; i < TRIES_MAX && fd == -EEXIST; i++) {
         name_make(directory, date_ms, number + (uint64_t)i, out->name);
         full_path(directory->directory, out->name, path);
-        fd = io_file_open(directory->io, path, IO_OPEN_WRITE | IO_OPEN_CREATE | IO_OPEN_EXCLUSIVE);
+        fd = io_file_open(directory->io, path,
+                          IO_OPEN_WRITE | IO_OPEN_CREATE | IO_OPEN_EXCLUSIVE |
+                              (directory->world_readable ? IO_OPEN_WORLD : 0));
     }
     result = fd < 0 ? fd : lock_new(directory, fd, out);
     if (result < 0 && fd >= 0) {

@@ -21,6 +21,7 @@ struct io;
 struct accounting_directory {
     struct io *io;
     uint64_t delete_after_ms; /* NEVER: keep; counts only without move_to */
+    bool world_readable;      /* files begun from now on */
     char path[ACCOUNTING_PATH_MAX];
     char move_to[ACCOUNTING_PATH_MAX]; /* "": finished files stay */
     /* private: */

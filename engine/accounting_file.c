@@ -394,6 +394,7 @@ struct accounting_file *accounting_file_create(const struct accounting_file_opti
         accounting_file_destroy(file);
         return NULL;
     }
+    file->directory.world_readable = config->settings.world_readable;
     init_callbacks(file);
     if (open_first(file, error) < 0) {
         accounting_file_destroy(file);
@@ -415,6 +416,7 @@ int accounting_file_configure(struct accounting_file *file, const struct config_
     accounting_layout_destroy(file->next_layout);
     file->next_layout = layout;
     take_settings(file, config);
+    file->directory.world_readable = config->settings.world_readable;
     timer_stop(io_timers(file->io), &file->interval_timer);
     if (file->phase != PHASE_FAILED && file->phase != PHASE_STARTING) {
         accounting_watch_interval(file);

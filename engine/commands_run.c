@@ -114,6 +114,7 @@ int command_run(const struct command_line *line)
         fprintf(stderr, "posthaste: %s\n", error.text);
         return error.code;
     }
+    logger_set_world_readable(config_global(config)->log_world_readable);
     if (log_file.len > 0 && logger_open(log_file.data) < 0) {
         fprintf(stderr, "posthaste: cannot write log-file %s: %s\n", log_file.data,
                 strerror(errno));

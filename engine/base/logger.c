@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,7 +40,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* All below: under the lock. */
 static int fd = STDERR_FILENO;
 static char *path;
-static bool stamps = true;
+static bool stamps = true, world_readable;
 static void (*sink)(enum logger_level level, const char *line);
 static struct repeat repeats[REPEAT_ROWS];
 static int64_t next_sum_ms;
@@ -64,11 +65,25 @@ void logger_set_sink(void (*new_sink)(enum logger_level level, const char *line)
     pthread_mutex_unlock(&lock);
 }
 
+void logger_set_world_readable(bool readable)
+{
+    pthread_mutex_lock(&lock);
+    world_readable = readable;
+    pthread_mutex_unlock(&lock);
+}
+
 static int open_file(const char *name)
 {
     int opened = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
     if (opened < 0) {
         return -errno;
+    }
+    if (world_readable && fchmod(opened, 0644) != 0) {
+        int error = errno; /* another owner's: written to all the same, by its rights */
+        if (error != EPERM) {
+            close(opened);
+            return -error;
+        }
     }
     if (fd != STDERR_FILENO) {
         close(fd);

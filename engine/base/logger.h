@@ -26,6 +26,9 @@ void logger_set_wall_ms(int64_t wall_ms);
 /* False: lines carry no time (under a supervisor that adds its own). True at first. */
 void logger_set_stamps(bool stamps);
 
+/* True: log files opened from now on are for everybody on this host to read. */
+void logger_set_world_readable(bool readable);
+
 /* Appends to FILE from now on; logger_reopen opens it anew (rotation). 0 or -errno. */
 int logger_open(const char *path);
 int logger_reopen(void);

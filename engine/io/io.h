@@ -189,6 +189,7 @@ void io_fdatasync(struct io *io, struct io_op *op, int fd);
 #define IO_OPEN_EXCLUSIVE 0x8u /* with CREATE: EEXIST if it is there */
 #define IO_OPEN_APPEND    0x10u
 #define IO_OPEN_TRUNCATE  0x20u
+#define IO_OPEN_WORLD     0x40u /* with CREATE: mode 0644, whatever the umask */
 
 struct io_file_info {
     uint64_t size, inode;

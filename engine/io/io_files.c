@@ -15,6 +15,7 @@
 #include "io/io_kernel.h"
 
 #define FILE_MODE      0640
+#define WORLD_MODE     0644
 #define DIRECTORY_MODE 0750
 
 /* A directory of ours holds segments, jobs of a pickup, sockets; far fewer than this. */
@@ -47,6 +48,11 @@ int io_file_open(struct io *io, const char *path, uint32_t flags)
 {
     int fd;
     RETRIED(fd, open(path, open_flags(flags), FILE_MODE));
+    if (fd >= 0 && (flags & IO_OPEN_WORLD) != 0 && fchmod(fd, WORLD_MODE) != 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
     return negative_errno(fd);
 }
 

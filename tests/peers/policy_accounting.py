@@ -2,9 +2,12 @@
 """What the lines of an <acct-file> do, seen in the files: a test for each.
 
     tests/peers/policy_accounting.py BUILD [NAME…]"""
+import os
+import signal
+import stat
 import sys
 
-from harness import check_equal, main, test, wait_for
+from harness import check, check_equal, main, test, wait_for
 
 
 def acct_file(world, name, *lines):
@@ -75,6 +78,34 @@ def columns(world):
                             "bounceClass"], "columns")
     check_equal((row["userString"], row["timeLogged"].isdigit(), row["bounceClass"]),
                 ("node seven", True, ""), "values")
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+# effect: acct-file world-readable
+# effect: global log-file
+# effect: global log-file-world-readable
+@test("world-readable: the files named so, under any umask")
+def world_readable(world):
+    world.mx()
+    log = world.work / "open.log"
+    engine = world.engine(
+        globals=f"log-file {log}\nlog-file-world-readable yes",
+        extra=acct_file(world, "open", "world-readable yes") + acct_file(world, "closed"),
+        preexec=lambda: os.umask(0o077) and None)
+    deliver(world, engine, "u@a.test")
+    check_equal({name: mode(next(world.work.glob(f"{name}-*.csv"))) for name in ("open", "closed")},
+                {"open": 0o644, "closed": 0o600}, "modes of files")
+    check_equal(mode(log), 0o644, "mode of the log")
+    check("posthaste" in log.read_text(), "the log is written there")
+    engine.write(extra=acct_file(world, "open") + acct_file(world, "closed"))
+    engine.control("reload")
+    engine.process.signal(signal.SIGUSR1)
+    wait_for(lambda: len(list(world.work.glob("open-*.csv"))) == 2, "the file is rotated")
+    check_equal([mode(path) for path in sorted(world.work.glob("open-*.csv"))], [0o644, 0o600],
+                "before and after a reload without it")
 
 
 if __name__ == "__main__":
