@@ -11,6 +11,7 @@
 #include "attempt_private.h"
 #include "base/logger.h"
 #include "io/io.h"
+#include "local_delivery.h"
 #include "outcome.h"
 #include "policy/domain.h"
 #include "queue.h"
@@ -536,7 +537,7 @@ void attempt_reload(struct attempt *attempt)
             attempt_recall(attempt, queue);
         }
     }
-    if (!ours) {
+    if (!ours || local_delivery_takes(site->settings)) {
         attempt_quit(attempt);
     }
 }
@@ -566,7 +567,12 @@ static void on_start(struct timer *timer)
 {
     struct attempt *attempt = CONTAINER_OF(timer, struct attempt, timer);
     timer_init(&attempt->timer, attempt_on_timer);
-    start_resolving(attempt);
+    if (local_delivery_takes(attempt->site->settings)) {
+        local_delivery_run(attempt);
+        finish(attempt);
+    } else {
+        start_resolving(attempt);
+    }
 }
 
 struct attempt *attempt_open(struct attempts *attempts, struct site *site, struct queue *queue)

@@ -9,6 +9,7 @@
 #include "base/logger.h"
 #include "io/io.h"
 #include "journal.h"
+#include "local_delivery.h"
 #include "policy/bounce.h"
 #include "policy/domain.h"
 #include "policy/pattern.h"
@@ -104,9 +105,9 @@ static void add_rcpt(struct event *event, const struct rcpt *rcpt)
     event->attempt = rcpt->attempts;
 }
 
-static void add_attempt(struct event *event, const struct attempt *attempt)
+static void add_attempt(struct event *event, const struct site *site, const struct attempt *attempt)
 {
-    event->delivery_type = BYTES("smtp");
+    event->delivery_type = local_delivery_name(site->settings);
     if (attempt == NULL) {
         return;
     }
@@ -135,7 +136,8 @@ static void add_reply(struct event *event, struct event_texts *texts, const stru
     status_print(reply, &out);
     event->dsn_status = buffer_bytes(&out);
     buffer_init(&out, texts->diag, sizeof texts->diag);
-    buffer_put_string(&out, "smtp;");
+    buffer_put_string(&out,
+                      bytes_equal(event->delivery_type, BYTES("smtp")) ? "smtp;" : "x-posthaste;");
     reply_print(reply, &out);
     event->dsn_diag = buffer_bytes(&out);
     event->smtp_code = reply->code;
@@ -245,7 +247,7 @@ static void fill_rcpt_event(struct outcomes *outcomes, struct event *event,
     const struct message *message = rcpt_message(rcpt);
     add_message(event, texts, spools_of(outcomes->spools, message), message);
     add_rcpt(event, rcpt);
-    add_attempt(event, attempt);
+    add_attempt(event, queue->site, attempt);
     add_tls(event, attempt, tls);
     add_reply(event, texts, reply);
     event->delivery_size = message->body_size;
@@ -389,7 +391,7 @@ void outcome_of_queue(struct outcomes *outcomes, const struct attempt *attempt, 
                           .vmta = bytes_from_string(queue->site->lane->vmta.name),
                           .stage = bytes_from_string(stage_name)};
     struct event_texts texts;
-    add_attempt(&event, attempt);
+    add_attempt(&event, queue->site, attempt);
     add_reply(&event, &texts, reply);
     if (hold_queue) {
         bool dns_failed = strcmp(stage_name, "dns") == 0;

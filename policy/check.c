@@ -1,5 +1,6 @@
 /* What no block can know alone: names that are not there, things that exclude each other. */
 #include <assert.h>
+#include <string.h>
 
 #include "policy/acct_queue.h"
 #include "policy/load.h"
@@ -71,10 +72,23 @@ static void check_order(struct loader *loader, const struct setting *setting, st
     }
 }
 
+/* Of the words of `type` not every one is in effect. */
+static void check_type(struct loader *loader, const struct setting *setting)
+{
+    const uint32_t *type = setting->data;
+    if (*type == QUEUE_PIPE || *type == QUEUE_FILE || *type == QUEUE_HTTP) {
+        report_warning(loader->report, &setting->place,
+                       "type: only smtp and discard are in effect, this mail goes by SMTP");
+    }
+}
+
 static void check_references(struct loader *loader, const struct block *block)
 {
     for (const struct setting *s = block->first; s != NULL; s = s->next) {
-        if (s->directive->kind == KIND_REPEATED && s->directive->type == VALUE_MEMBER) {
+        if (s->directive->scope == SCOPE_DOMAIN && s->directive->type == VALUE_WORD &&
+            strcmp(s->directive->name, "type") == 0) {
+            check_type(loader, s);
+        } else if (s->directive->kind == KIND_REPEATED && s->directive->type == VALUE_MEMBER) {
             const struct pool_member_array *members = s->data;
             for (size_t i = 0; i < members->count; i++) {
                 check_reference(loader, s, members->items[i].name);
