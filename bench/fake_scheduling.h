@@ -280,6 +280,13 @@ struct transaction *prepare_create(struct preparer *preparer, struct attempt *at
     return &fake_attempt->transaction;
 }
 
+bool outcome_bounce_ready(struct outcomes *outcomes, const struct attempt *attempt,
+                          struct queue *queue, const char *stage_name, const struct reply *reply)
+{
+    (void)outcomes, (void)attempt, (void)queue, (void)stage_name, (void)reply;
+    return false;
+}
+
 void outcome_expired(struct outcomes *outcomes, struct queue *queue, struct rcpt *rcpt)
 {
     fake.expired++;

@@ -17,6 +17,7 @@
 #include "queue.h"
 #include "schedule.h"
 #include "site.h"
+#include "site_mode.h"
 
 /* Waiting for the resolver; apart, because it is large and soon over. */
 struct resolve_job {
@@ -173,12 +174,18 @@ static void try_address(struct attempt *attempt);
 
 /* ---- source addresses and connecting ---- */
 
+static bool allows_source(void *owner, const struct vmta_source *source, uint64_t now_ms)
+{
+    return site_source_allowed(owner, &source->address, now_ms);
+}
+
 static bool open_to(struct attempt *attempt, const struct address *peer)
 {
     struct attempts *attempts = attempt->attempts;
     uint64_t now_ms = io_now_ms(attempts->io), again_ms;
+    const struct vmta_filter filter = {allows_source, attempt->site};
     struct vmta_source *source = vmta_pick_source(
-        &attempt->site->lane->vmta, (enum address_family)peer->family, now_ms, &again_ms);
+        &attempt->site->lane->vmta, (enum address_family)peer->family, &filter, now_ms, &again_ms);
     if (source == NULL) {
         return false;
     }
@@ -248,12 +255,15 @@ static void try_address(struct attempt *attempt)
         if (attempt->tls_level == TLS_NEED_OPPORTUNISTIC && !attempt->plain_fallback) {
             attempt->plain_fallback = has_fault(attempt, peer, HOST_FAULT_TLS);
         }
-        if (open_to(attempt, peer)) {
+        bool skipped = site_skips_host(attempt->site, peer, io_now_ms(attempt->attempts->io));
+        if (!skipped && open_to(attempt, peer)) {
             return;
         }
         attempt->address_turn++;
         if (attempt->failure == NULL) {
-            attempt_note_error(attempt, "connect", "4.4.4", "no usable source address for",
+            attempt_note_error(attempt, "connect", "4.4.4",
+                               skipped ? "left out for a while by a rule of smtp-pattern-list:"
+                                       : "no usable source address for",
                                attempt->peer_text);
         }
     }
@@ -422,6 +432,7 @@ static void on_received(struct connection *connection, const uint8_t *data, size
     uint32_t head = attempt->client.outstanding_first;
     bool begun = client_reply_begun(&attempt->client);
     client_receive(&attempt->client, data, len);
+    schedule_act_on_mode(attempt->site); /* before a body follows that a reply now forbids */
     if (attempt->state == ATTEMPT_CLOSING) {
         return;
     }

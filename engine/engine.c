@@ -171,20 +171,39 @@ static void restore_pause(struct engine *engine, struct bytes text)
     free(pattern);
 }
 
+static void restore_of_site(struct engine *engine, struct bytes site, struct bytes key,
+                            struct bytes value)
+{
+    const struct io *io = keeper(engine)->io;
+    const struct kept_time at = {io_now_ms(io), io_wall_ms(io)};
+    uint32_t worker =
+        engine->registry == NULL ? ENGINE_KEEPER : registry_arrive(engine->registry, site);
+    schedule_restore(engine->schedulers[worker], key, value, &at);
+}
+
 static void on_state(void *owner, struct bytes key, struct bytes value)
 {
     struct engine *engine = owner;
     const struct io *io = keeper(engine)->io;
     const struct kept_time at = {io_now_ms(io), io_wall_ms(io)};
     struct bytes pause = BYTES("pause:"), site;
+    if (schedule_state_is_mode(key)) {
+        return; /* on_mode_state has taken it */
+    }
     if (bytes_starts_with(key, pause)) {
         restore_pause(engine, bytes_slice(key, pause.len, key.len));
     } else if (schedule_state_site(key, &site)) {
-        uint32_t worker =
-            engine->registry == NULL ? ENGINE_KEEPER : registry_arrive(engine->registry, site);
-        schedule_restore(engine->schedulers[worker], key, value, &at);
+        restore_of_site(engine, site, key, value);
     } else {
         common_rates_restore(engine->common_rates, key, value, at.now_ms, at.wall_ms);
+    }
+}
+
+static void on_mode_state(void *owner, struct bytes key, struct bytes value)
+{
+    struct bytes site;
+    if (schedule_state_is_mode(key) && schedule_state_site(key, &site)) {
+        restore_of_site(owner, site, key, value);
     }
 }
 
@@ -199,6 +218,7 @@ static void restore_states(struct engine *engine)
             schedule_begin_full(engine->schedulers[i], now_ms);
         }
     }
+    spool_each_state(home, on_mode_state, engine); /* they decide which rates hold */
     spool_each_state(home, on_state, engine);
     common_rates_start(engine->common_rates, io, home, ENGINE_KEEPER);
 }

@@ -10,6 +10,7 @@
 #include "io/io.h"
 #include "journal.h"
 #include "local_delivery.h"
+#include "outcome_rules.h"
 #include "policy/bounce.h"
 #include "policy/domain.h"
 #include "policy/pattern.h"
@@ -18,6 +19,7 @@
 #include "queue.h"
 #include "schedule.h"
 #include "site.h"
+#include "site_mode.h"
 #include "smtp/status.h"
 #include "spools.h"
 
@@ -36,6 +38,7 @@ struct outcomes {
     enum bounce_about sorted_about;
     struct bounce_verdict sorted;
     bool costly_logged; /* since the configuration was loaded */
+    struct outcome_rules rules;
     char encoded[EVENT_BYTES_MAX];
 };
 
@@ -75,6 +78,7 @@ void outcomes_reload(struct outcomes *outcomes, const struct config *config)
     outcomes->bounce_rules = config_rules(config, SCOPE_BOUNCE_PATTERNS, BYTES(""));
     outcomes->sorted_len = 0;
     outcomes->costly_logged = false;
+    outcome_rules_reset(&outcomes->rules, outcomes->matcher);
 }
 
 /* ---- building the event ---- */
@@ -261,6 +265,9 @@ static void deliver(struct outcomes *outcomes, struct queue *queue, struct rcpt 
         queue->retry_index = 0;
         schedule_clock_moved(outcomes->scheduler, queue);
     }
+    if (site_in_backoff(queue->site) && queue->site->settings->backoff_to_normal_after_delivery) {
+        schedule_leave_backoff(queue->site, "a message was delivered");
+    }
     queue->site->delivered++;
     outcomes->scheduler->delivered_rcpts++;
     queue_done(queue, rcpt);
@@ -279,12 +286,26 @@ static void bounce(struct outcomes *outcomes, struct queue *queue, struct rcpt *
     put(outcomes, SPOOL_FINAL, queue->site, rcpt, event);
 }
 
-static void defer(struct outcomes *outcomes, struct queue *queue, struct rcpt *rcpt,
-                  struct event *event, const struct reply *reply)
+/* In backoff mode not before the queue itself would be retried; told_ms: the peer has said when. */
+static uint64_t rcpt_wait_ms(const struct site *site, const struct rcpt *rcpt, uint64_t told_ms)
 {
-    const struct domain_settings *settings = queue->site->settings;
+    if (told_ms > 0) {
+        return told_ms;
+    }
+    uint64_t wait_ms =
+        retry_interval_ms(&site->settings->retry_recipients_after, rcpt->retry_index);
+    if (site_in_backoff(site)) {
+        uint64_t backoff_ms = retry_interval_ms(site_retry_after(site), rcpt->retry_index);
+        wait_ms = backoff_ms > wait_ms ? backoff_ms : wait_ms;
+    }
+    return wait_ms;
+}
+
+static void defer(struct outcomes *outcomes, struct queue *queue, struct rcpt *rcpt,
+                  struct event *event, const struct reply *reply, uint64_t told_ms)
+{
     uint64_t now_ms = io_now_ms(outcomes->io);
-    uint64_t wait_ms = retry_interval_ms(&settings->retry_recipients_after, rcpt->retry_index);
+    uint64_t wait_ms = rcpt_wait_ms(queue->site, rcpt, told_ms);
     if (rcpt->retry_index < UINT8_MAX) {
         rcpt->retry_index++;
     }
@@ -338,9 +359,13 @@ void outcome_of_rcpt(struct outcomes *outcomes, const struct attempt *attempt, s
     fill_rcpt_event(outcomes, &event, &texts, &tls, attempt, queue, rcpt, reply);
     event.stage = bytes_from_string(client_stage_name(stage));
     event.after_dot_lost = after_dot_lost;
+    struct reaction reaction = {0};
+    if (!reply_is_positive(reply)) {
+        reaction = outcome_react(&outcomes->rules, attempt, queue->site, stage, reply);
+    }
     if (reply_is_positive(reply)) {
         deliver(outcomes, queue, rcpt, &event);
-    } else if (reply_is_permanent(reply)) {
+    } else if (reply_is_permanent(reply) || reaction.bounce_rcpt) {
         queue_done(queue, rcpt);
         queue_note_error(queue, io_wall_ms(outcomes->io), event.dsn_diag);
         bounce(outcomes, queue, rcpt, &event, reply);
@@ -349,7 +374,7 @@ void outcome_of_rcpt(struct outcomes *outcomes, const struct attempt *attempt, s
         queue_note_error(queue, io_wall_ms(outcomes->io), event.dsn_diag);
         bounce_expired(outcomes, attempt, queue, rcpt);
     } else {
-        defer(outcomes, queue, rcpt, &event, reply);
+        defer(outcomes, queue, rcpt, &event, reply, reaction.wait_ms);
     }
     schedule_mark(outcomes->scheduler, queue->site);
 }
@@ -370,7 +395,7 @@ static uint64_t move_retry_clock(struct queue *queue, bool dns_failed, uint64_t 
         schedule_clock_moved(queue->site->scheduler, queue);
         return soon_ms;
     }
-    uint64_t wait_ms = retry_interval_ms(&queue->site->settings->retry_after, queue->retry_index);
+    uint64_t wait_ms = retry_interval_ms(site_retry_after(queue->site), queue->retry_index);
     if (queue->retry_index < UINT8_MAX) {
         queue->retry_index++;
     }
@@ -383,8 +408,8 @@ void outcome_of_queue(struct outcomes *outcomes, const struct attempt *attempt, 
                       enum client_stage stage, const char *stage_name, const struct reply *reply,
                       bool hold_queue)
 {
-    (void)stage;
     uint64_t now_ms = io_now_ms(outcomes->io);
+    outcome_react(&outcomes->rules, attempt, queue->site, stage, reply);
     struct event event = {.type = EVENT_TRANSIENT_QUEUE,
                           .logged_wall_ms = (uint64_t)io_wall_ms(outcomes->io),
                           .queue = bytes_from_string(queue->site->name),

@@ -18,6 +18,7 @@
 #include "prepare.h"
 #include "queue.h"
 #include "schedule_private.h"
+#include "site_mode.h"
 #include "spools.h"
 
 #define STALLED_WAIT_MS 5     /* outcomes wait to be written: soon over */
@@ -100,7 +101,7 @@ void schedule_mark(struct scheduler *scheduler, struct site *site)
 static bool wants_connection(const struct site *site)
 {
     return !site->scheduler->draining && !list_empty(&site->sendable) &&
-           site->attempt_count < site->settings->max_smtp_out &&
+           site->attempt_count < site_max_smtp_out(site) &&
            site_sendable_count(site) > site->opening_count;
 }
 
@@ -268,6 +269,9 @@ static void keep_or_free(struct site *site)
     uint64_t until_ms = rate_forgets_ms(&site->message_rate, now);
     uint64_t connects_ms = rate_forgets_ms(&site->connect_rate, now);
     until_ms = connects_ms > until_ms ? connects_ms : until_ms;
+    if (schedule_mode_is_on(site)) {
+        until_ms = UINT64_MAX; /* its timer marks the site */
+    }
     if (until_ms <= now) {
         if (schedule_drop_kept(site)) {
             schedule_free_site(site);
@@ -281,6 +285,7 @@ static void keep_or_free(struct site *site)
 static void look_at(struct site *site)
 {
     struct scheduler *scheduler = site->scheduler;
+    schedule_act_on_mode(site);
     site_refresh(site, now_ms(scheduler));
     if (site_rcpt_count(site) == 0 && list_empty(&site->attempts)) {
         keep_or_free(site);
@@ -367,7 +372,7 @@ static uint32_t rcpts_per_transaction(const struct attempt *attempt)
  * long as the others have mail: then this connection makes room, unless one does already. */
 static bool stands_in_the_way(const struct site *site, const struct attempt *attempt)
 {
-    if (site->attempt_count < site->settings->max_smtp_out) {
+    if (site->attempt_count < site_max_smtp_out(site)) {
         return false;
     }
     for (struct list_node *node = list_first(&site->attempts); node != NULL;

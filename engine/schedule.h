@@ -107,6 +107,9 @@ void scheduler_destroy(struct scheduler *scheduler); /* attempts must be gone */
 /* The spool was used before: rates that write nothing begin full, as of since_ms. */
 void schedule_begin_full(struct scheduler *scheduler, uint64_t since_ms);
 
+/* A site's mode: to be restored before its rates, which it changes. */
+bool schedule_state_is_mode(struct bytes key);
+
 /* The site ("domain/vmta") that a named state is about; false: it is none of ours. */
 bool schedule_state_site(struct bytes key, struct bytes *site);
 

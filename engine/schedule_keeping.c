@@ -1,5 +1,5 @@
 /* What of a site survives a restart: its rates with windows of a minute or more, and the retry
- * clocks of its queues, each a named state in the home log.
+ * clocks of its queues, each a named state in the home log; and its mode (schedule_modes.c).
  *
  * A rate's block is written before it is used (vmta/rates.h). A clock is written when it has
  * moved, all that moved within a second together: what a crash forgets is one early attempt. All
@@ -16,6 +16,7 @@
 #include "rate_state.h"
 #include "schedule.h"
 #include "schedule_private.h"
+#include "site_mode.h"
 #include "spools.h"
 
 #define CLOCK_WRITE_MS 1000
@@ -99,13 +100,13 @@ static void note_value(struct rate_state *state, struct rate_value value)
 
 void schedule_keep_rates(struct site *site)
 {
-    const struct domain_settings *settings = site->settings;
-    bool any_is_long = is_long(settings->max_msg_rate) || is_long(settings->max_connect_rate);
+    struct rate_value messages = site_max_msg_rate(site), connects = site_max_connect_rate(site);
+    bool any_is_long = is_long(messages) || is_long(connects);
     if (site->keeping == NULL && (!any_is_long || !obtain_keeping(site))) {
         return;
     }
-    note_value(&site->keeping->message, settings->max_msg_rate);
-    note_value(&site->keeping->connect, settings->max_connect_rate);
+    note_value(&site->keeping->message, messages);
+    note_value(&site->keeping->connect, connects);
 }
 
 static void begin_full(struct rate *rate, struct rate_value value, uint64_t since_ms)
@@ -120,8 +121,8 @@ void schedule_begin_rates(struct site *site)
     uint64_t since_ms = site->scheduler->full_since_ms;
     schedule_keep_rates(site);
     if (since_ms != 0) {
-        begin_full(&site->message_rate, site->settings->max_msg_rate, since_ms);
-        begin_full(&site->connect_rate, site->settings->max_connect_rate, since_ms);
+        begin_full(&site->message_rate, site_max_msg_rate(site), since_ms);
+        begin_full(&site->connect_rate, site_max_connect_rate(site), since_ms);
     }
 }
 
@@ -270,7 +271,7 @@ static bool drop_clock(struct queue_clock *clock)
 
 bool schedule_drop_kept(struct site *site)
 {
-    bool dropped = true;
+    bool dropped = schedule_drop_mode(site);
     if (site->keeping != NULL) {
         const struct rate_writer writer = writer_of(site->scheduler);
         dropped &= rate_state_drop(&site->keeping->message, &site->message_rate, &writer);
@@ -307,7 +308,7 @@ void schedule_begin_full(struct scheduler *scheduler, uint64_t since_ms)
 }
 
 struct kept_key {
-    enum { OF_MESSAGES, OF_CONNECTIONS, OF_CLOCK } of;
+    enum { OF_MESSAGES, OF_CONNECTIONS, OF_CLOCK, OF_MODE } of;
     enum tls_need tls_need; /* OF_CLOCK */
     struct bytes site;
 };
@@ -329,6 +330,8 @@ static bool parse_key(struct bytes key, struct kept_key *out)
         out->of = OF_MESSAGES;
     } else if (skip(&out->site, CONNECT_PREFIX)) {
         out->of = OF_CONNECTIONS;
+    } else if (schedule_mode_key(key, &out->site)) {
+        out->of = OF_MODE;
     } else if (skip(&out->site, CLOCK_PREFIX)) {
         uint64_t tls_need;
         if (out->site.len < 2 || out->site.data[1] != ':' ||
@@ -342,6 +345,12 @@ static bool parse_key(struct bytes key, struct kept_key *out)
         return false;
     }
     return bytes_find(out->site, '/', 0) > 0;
+}
+
+bool schedule_state_is_mode(struct bytes key)
+{
+    struct bytes site;
+    return schedule_mode_key(key, &site);
 }
 
 bool schedule_state_site(struct bytes key, struct bytes *site)
@@ -361,11 +370,10 @@ static bool restore_rate(struct site *site, bool of_messages, const struct kept_
     if (!rate_state_parse(value, &found) || !obtain_keeping(site)) {
         return false;
     }
-    const struct domain_settings *settings = site->settings;
     struct rate_state *state = of_messages ? &site->keeping->message : &site->keeping->connect;
     struct rate *rate = of_messages ? &site->message_rate : &site->connect_rate;
     state->kept.exists = true;
-    if (is_long(of_messages ? settings->max_msg_rate : settings->max_connect_rate)) {
+    if (is_long(of_messages ? site_max_msg_rate(site) : site_max_connect_rate(site))) {
         rate_restore(rate, at->now_ms, at->wall_ms, found.marks, found.count);
     } /* else it has begun full, or has become unlimited */
     return true;
@@ -406,8 +414,10 @@ void schedule_restore(struct scheduler *scheduler, struct bytes key, struct byte
     if (site != NULL) {
         site->arrived_count++;
         schedule_mark(scheduler, site); /* it goes again once its state is worth nothing */
-        restored = parsed.of == OF_CLOCK ? restore_clock(site, parsed.tls_need, at, value)
-                                         : restore_rate(site, parsed.of == OF_MESSAGES, at, value);
+        restored = parsed.of == OF_MODE ? schedule_restore_mode(site, value, at)
+                   : parsed.of == OF_CLOCK
+                       ? restore_clock(site, parsed.tls_need, at, value)
+                       : restore_rate(site, parsed.of == OF_MESSAGES, at, value);
     }
     if (!restored) {
         LOG_ERROR("the state %.*s cannot be taken from the spool", BYTES_FMT(key));

@@ -19,6 +19,20 @@ void schedule_free_site(struct site *site);
 struct site *schedule_obtain_site(struct scheduler *scheduler, struct bytes vmta,
                                   struct bytes domain);
 struct queue *schedule_obtain_queue(struct site *site, enum tls_need tls_need);
+/* After a change of settings or mode. */
+void schedule_apply_rates(struct site *site);
+
+/* ---- schedule_modes.c ---- */
+/* "mode:SITE"? */
+bool schedule_mode_key(struct bytes key, struct bytes *site);
+/* False: it is not what was once written. */
+bool schedule_restore_mode(struct site *site, struct bytes value, const struct kept_time *at);
+/* It would be missed if the site went. */
+bool schedule_mode_is_on(const struct site *site);
+/* True: nothing of it is in the spool. Else deletes what is: ask again when that is stable. */
+bool schedule_drop_mode(struct site *site);
+void schedule_forget_triggers(struct site *site);
+void schedule_free_mode(struct site *site);
 
 /* ---- schedule_keeping.c ---- */
 void schedule_keeping_init(struct scheduler *scheduler);

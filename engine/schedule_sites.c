@@ -16,6 +16,7 @@
 #include "policy/domain.h"
 #include "schedule.h"
 #include "schedule_private.h"
+#include "site_mode.h"
 
 /* ---- limits that are shared ---- */
 
@@ -212,8 +213,8 @@ static struct site *create_site(struct scheduler *scheduler, struct vmta_lane *l
         free(site);
         return NULL;
     }
-    init_rate(&site->message_rate, site->settings->max_msg_rate);
-    init_rate(&site->connect_rate, site->settings->max_connect_rate);
+    init_rate(&site->message_rate, site_max_msg_rate(site));
+    init_rate(&site->connect_rate, site_max_connect_rate(site));
     schedule_begin_rates(site);
     share_limits(site);
     list_push_back(&scheduler->all_sites, &site->all_node);
@@ -264,6 +265,7 @@ void schedule_free_site(struct site *site)
     rate_deinit(&site->message_rate);
     rate_deinit(&site->connect_rate);
     free(site->keeping);
+    schedule_free_mode(site);
     route_unref(site->route);
     free(site);
 }
@@ -414,13 +416,19 @@ static void change_rate(struct rate *rate, struct rate_value value)
     rate_change(rate, value.window_ms == 0 ? UINT64_MAX : value.count, value.window_ms);
 }
 
+void schedule_apply_rates(struct site *site)
+{
+    change_rate(&site->message_rate, site_max_msg_rate(site));
+    change_rate(&site->connect_rate, site_max_connect_rate(site));
+    schedule_keep_rates(site);
+}
+
 static void reload_site(void *owner, struct site *site)
 {
     struct scheduler *scheduler = owner;
     site->settings = config_domain(scheduler->config, site->lane->settings, site_domain(site));
-    change_rate(&site->message_rate, site->settings->max_msg_rate);
-    change_rate(&site->connect_rate, site->settings->max_connect_rate);
-    schedule_keep_rates(site);
+    schedule_apply_rates(site);
+    schedule_forget_triggers(site); /* they count by the place of a rule in its list */
     share_limits(site);
     for (struct list_node *node = list_first(&site->queues); node != NULL;
          node = list_next(&site->queues, node)) {

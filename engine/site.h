@@ -19,6 +19,7 @@
 
 struct scheduler;
 struct site_keeping;
+struct site_mode;
 struct vmta_lane;
 struct domain_settings;
 struct gate;
@@ -56,6 +57,7 @@ struct site {
     uint32_t opening_count;
     struct rate message_rate, connect_rate;
     struct site_keeping *keeping; /* of rates that survive a restart; NULL: there are none */
+    struct site_mode *mode;       /* site_mode.h; NULL: normal, as it always was */
     enum site_wait wait;
     struct gate *waits_at; /* SITE_WAITING_GATE: where */
     struct gate *woken_by; /* a wake of this gate is its to use or to pass on */

@@ -60,8 +60,7 @@ static void add_scope(struct matches *matches, const struct config *config, uint
     add_named(matches, config, scope_id, DOMAIN_EXACT, domain);
 }
 
-/* A share of so little that it is not one each window: one each longer window. */
-static struct rate_value share_of(const struct rate_value *rate, uint32_t percent)
+struct rate_value rate_share_of(const struct rate_value *rate, uint32_t percent)
 {
     if (rate->count == UNLIMITED) {
         return *rate;
@@ -80,7 +79,7 @@ static void finish_backoff(struct domain_settings *settings, struct domain_origi
         share->rate = settings->max_msg_rate;
         origins->backoff_max_msg_rate = origins->max_msg_rate;
     } else if (share->percent > 0) {
-        share->rate = share_of(&settings->max_msg_rate, share->percent);
+        share->rate = rate_share_of(&settings->max_msg_rate, share->percent);
     }
 }
 

@@ -16,4 +16,7 @@
 const struct domain_settings *config_domain(const struct config *config,
                                             const struct config_vmta *vmta, struct bytes domain);
 
+/* A share of a rate; of so little that it is not one each window: one each longer window. */
+struct rate_value rate_share_of(const struct rate_value *rate, uint32_t percent);
+
 #endif

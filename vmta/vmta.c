@@ -65,14 +65,21 @@ bool vmta_has_source(const struct vmta *vmta, const struct address *address)
     return false;
 }
 
-struct vmta_source *vmta_pick_source(struct vmta *vmta, enum address_family family, uint64_t now_ms,
+static bool allows(const struct vmta_filter *filter, const struct vmta_source *source,
+                   uint64_t now_ms)
+{
+    return filter == NULL || filter->allows(filter->owner, source, now_ms);
+}
+
+struct vmta_source *vmta_pick_source(struct vmta *vmta, enum address_family family,
+                                     const struct vmta_filter *filter, uint64_t now_ms,
                                      uint64_t *again_ms)
 {
     *again_ms = UINT64_MAX;
     for (uint32_t i = 0; i < vmta->source_count; i++) {
         uint32_t place = (vmta->next_source + i) % vmta->source_count;
         struct vmta_source *source = &vmta->sources[place];
-        if (!serves(source, family)) {
+        if (!serves(source, family) || !allows(filter, source, now_ms)) {
             continue;
         }
         if (source->suspended_until_ms <= now_ms) {

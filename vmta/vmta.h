@@ -43,9 +43,16 @@ bool vmta_has_family(const struct vmta *vmta, enum address_family family);
 /* Is this address among them? Family ADDRESS_NONE asks for the source without address. */
 bool vmta_has_source(const struct vmta *vmta, const struct address *address);
 
-/* The next usable source of the family, round robin; NULL when none is, and then *again_ms is
- * when the first comes back (UINT64_MAX: there is none of this family). */
-struct vmta_source *vmta_pick_source(struct vmta *vmta, enum address_family family, uint64_t now_ms,
+/* Which sources may be picked, beside those that are suspended. */
+struct vmta_filter {
+    bool (*allows)(void *owner, const struct vmta_source *source, uint64_t now_ms);
+    void *owner;
+};
+
+/* The next usable source of the family that the filter (NULL: none) allows, round robin; NULL when
+ * none is, and then *again_ms is when the first suspension ends (UINT64_MAX: none does). */
+struct vmta_source *vmta_pick_source(struct vmta *vmta, enum address_family family,
+                                     const struct vmta_filter *filter, uint64_t now_ms,
                                      uint64_t *again_ms);
 
 /* bind said EADDRNOTAVAIL: this address alone is left out for a growing while (C25, C42). */

@@ -17,6 +17,7 @@
 #include "policy/domain.h"
 #include "schedule.h"
 #include "site.h"
+#include "site_mode.h"
 #include "spools.h"
 
 #define MESSAGES_MAX 16
@@ -261,6 +262,24 @@ bool schedule_idle(struct scheduler *scheduler, struct attempt *attempt)
 void schedule_busy(struct attempt *attempt)
 {
     list_remove(&attempt->idle_node);
+}
+
+/* The site is as it always was. */
+bool site_source_allowed(const struct site *site, const struct address *source, uint64_t now_ms)
+{
+    (void)site, (void)source, (void)now_ms;
+    return true;
+}
+
+bool site_skips_host(const struct site *site, const struct address *host, uint64_t now_ms)
+{
+    (void)site, (void)host, (void)now_ms;
+    return false;
+}
+
+void schedule_act_on_mode(struct site *site)
+{
+    (void)site;
 }
 
 void schedule_closed(struct scheduler *scheduler, struct attempt *attempt)
