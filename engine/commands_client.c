@@ -13,6 +13,7 @@
 #include "control.h"
 #include "control_client.h"
 #include "control_path.h"
+#include "policy/value.h"
 
 #define TIMEOUT_SECONDS 60 /* for an answer, unless --timeout says */
 #define TIMEOUT_MAX     3600
@@ -22,7 +23,8 @@
 
 #define REPLY_MAX       1100 /* bytes of a reply: the rules see less */
 
-enum client_argument { NONE, QUEUE, EXACT_QUEUE, QUEUE_OR_ALL, DOMAIN, REPLY };
+/* SOURCE: an address, then a queue. MODE: a queue, and --mode=. */
+enum client_argument { NONE, QUEUE, EXACT_QUEUE, QUEUE_OR_ALL, DOMAIN, REPLY, SOURCE, MODE };
 
 struct client_command {
     const char *name;
@@ -43,6 +45,8 @@ struct wish {
     const struct client_command *command;
     char name[NAME_LEN_MAX + 1]; /* of a queue or domain; "" if none */
     const char *reply;           /* NULL: none */
+    const char *source, *mode;   /* NULL: none */
+    uint64_t reenable_ms;        /* 0: none */
     bool exact;
     uint64_t items, timeout_seconds;
 };
@@ -95,6 +99,12 @@ static int check_wish(const struct command_line *line, const struct wish *wish)
     if (argument == REPLY && wish->reply == NULL) {
         return commands_usage(line, "a reply is needed");
     }
+    if (argument == SOURCE && wish->source == NULL) {
+        return commands_usage(line, "a source address is needed");
+    }
+    if (argument == MODE && wish->mode == NULL) {
+        return commands_usage(line, "--mode=normal or --mode=backoff is needed");
+    }
     if (wish->name[0] == '\0' && !optional) {
         return commands_usage(line, "%s is needed", argument == DOMAIN ? "a domain" : "a queue");
     }
@@ -105,6 +115,30 @@ static int check_wish(const struct command_line *line, const struct wish *wish)
     return EXIT_OK;
 }
 
+/* --mode=, --reenable-after= and the address of a SOURCE; false: another word. */
+static bool take_change(struct wish *wish, const char *word)
+{
+    static const char mode[] = "--mode=", after[] = "--reenable-after=";
+    struct address address;
+    if (wish->command->argument == MODE && strncmp(word, mode, sizeof mode - 1) == 0) {
+        wish->mode = word + sizeof mode - 1;
+        return strcmp(wish->mode, "normal") == 0 || strcmp(wish->mode, "backoff") == 0;
+    }
+    if (wish->command->argument != SOURCE) {
+        return false;
+    }
+    if (strncmp(word, after, sizeof after - 1) == 0) {
+        return value_parse_interval(bytes_from_string(word + sizeof after - 1),
+                                    &wish->reenable_ms) &&
+               wish->reenable_ms > 0;
+    }
+    if (wish->source == NULL && address_parse(bytes_from_string(word), &address)) {
+        wish->source = word;
+        return true;
+    }
+    return false;
+}
+
 static int read_words(const struct command_line *line, struct wish *wish)
 {
     *wish = (struct wish){.command = find_client_command(line->command->name),
@@ -113,7 +147,8 @@ static int read_words(const struct command_line *line, struct wish *wish)
     for (int i = line->name_count; i < line->count; i++) {
         const char *word = line->words[i];
         if ((wish->items > 0 && take_number(word, "--maxitems=", ITEMS_MAX, &wish->items)) ||
-            take_number(word, "--timeout=", TIMEOUT_MAX, &wish->timeout_seconds)) {
+            take_number(word, "--timeout=", TIMEOUT_MAX, &wish->timeout_seconds) ||
+            take_change(wish, word)) {
             continue;
         }
         if (wish->command->argument == REPLY && wish->reply == NULL) {
@@ -150,6 +185,15 @@ static struct bytes write_request(const struct wish *wish, char memory[REQUEST_M
     if (wish->reply != NULL) {
         struct bytes reply = bytes_from_string(wish->reply);
         json_put_string(&writer, "reply", bytes_slice(reply, 0, REPLY_MAX));
+    }
+    if (wish->source != NULL) {
+        json_put_string(&writer, "source", bytes_from_string(wish->source));
+    }
+    if (wish->mode != NULL) {
+        json_put_string(&writer, "mode", bytes_from_string(wish->mode));
+    }
+    if (wish->reenable_ms > 0) {
+        json_put_u64(&writer, "reenableAfterMs", wish->reenable_ms);
     }
     if (wish->items > 0) {
         json_put_u64(&writer, "maxitems", wish->items);

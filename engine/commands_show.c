@@ -68,6 +68,12 @@ static void put_state(struct buffer *out, const struct json *row)
     if (json_get_bool(row, "orphaned", false)) {
         put_word(out, "orphaned");
     }
+    if (bytes_equal(string(row, "mode"), BYTES("backoff"))) {
+        put_word(out, "backoff");
+    }
+    if (number(row, "disabledSources") > 0) {
+        put_word(out, "sources disabled");
+    }
     if (wait_ms > 0) {
         put_word(out, "retry in ");
         text_put_age(out, wait_ms);
@@ -313,6 +319,45 @@ int accept_resume(const struct answer *answer)
 void show_schedule(const struct answer *answer)
 {
     print_deed(answer, "due now");
+}
+
+void show_change(const struct answer *answer)
+{
+    print_deed(answer, "done for");
+}
+
+/* An address that is none of the queue's, or that was not disabled, is not counted. */
+int accept_change(const struct answer *answer)
+{
+    if (number(answer->reply, "queues") > 0) {
+        return EXIT_OK;
+    }
+    complain(bytes_from_string(answer->name), "nothing was done: no queue with mail matches ",
+             ", or the address is not its own, or was not disabled");
+    return EXIT_UNKNOWN_NAME;
+}
+
+void show_sources(const struct answer *answer)
+{
+    const struct json *rows = json_member(answer->reply, "sources");
+    size_t count = json_count(rows);
+    for (size_t i = 0; i < count; i++) {
+        const struct json *row = json_at(rows, i);
+        text_print(stdout, string(row, "source"));
+        printf("  ");
+        text_print(stdout, string(row, "queue"));
+        char memory[TEXT_CELL_MAX];
+        struct buffer out;
+        buffer_init(&out, memory, sizeof memory);
+        if (json_member(row, "reenabledInMs") != NULL) {
+            buffer_put_string(&out, "  enabled again in ");
+            text_put_age(&out, number(row, "reenabledInMs"));
+        }
+        printf("%.*s\n", BYTES_FMT(buffer_bytes(&out)));
+    }
+    if (count == 0) {
+        printf("no source address is disabled\n");
+    }
 }
 
 int accept_scheduled(const struct answer *answer)

@@ -29,6 +29,8 @@ void show_drain(const struct answer *answer);
 void show_pause(const struct answer *answer);
 void show_resume(const struct answer *answer);
 void show_schedule(const struct answer *answer);
+void show_change(const struct answer *answer);
+void show_sources(const struct answer *answer);
 void show_resolve(const struct answer *answer);
 void show_reply(const struct answer *answer); /* commands_replies.c */
 
@@ -39,6 +41,7 @@ int accept_settings(const struct answer *answer);  /* the virtual MTA is configu
 int accept_pause(const struct answer *answer);     /* the same, or the queue has mail */
 int accept_resume(const struct answer *answer);    /* something was resumed, all of it */
 int accept_scheduled(const struct answer *answer); /* as accept_found */
+int accept_change(const struct answer *answer);    /* it was done to a queue */
 int accept_route(const struct answer *answer);     /* hosts, not a failure */
 
 #endif

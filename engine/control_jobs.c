@@ -21,19 +21,10 @@
 
 /* ---- the course of a job ---- */
 
-static void free_rows(struct control_question *question)
-{
-    for (size_t i = 0; i < question->row_count; i++) {
-        free(question->rows[i].name);
-        free(question->rows[i].last_error);
-    }
-    free(question->rows);
-}
-
 static void free_job(struct control_job *job)
 {
     for (uint32_t i = 0; i < job->engine->worker_count; i++) {
-        free_rows(&job->questions[i]);
+        control_free_rows(&job->questions[i]);
     }
     route_unref(job->route);
     free(job);
@@ -113,214 +104,6 @@ static void ask_workers(struct control_job *job)
         question->letter.deliver = on_question;
         mailbox_post(engine->mailboxes, ENGINE_KEEPER, i, MAILBOX_URGENT, &question->letter);
     }
-}
-
-/* ---- rows of sites ---- */
-
-static void fill_row(struct control_row *row, const struct site *site, uint64_t now_ms)
-{
-    row->name = strdup(site->name);
-    row->connections = site->attempt_count;
-    row->delivered = site->delivered;
-    row->deferred = site->deferred;
-    row->bounced = site->bounced;
-    row->orphaned = site->lane->settings == NULL;
-    for (struct list_node *node = list_first(&site->queues); node != NULL;
-         node = list_next(&site->queues, node)) {
-        const struct queue *queue = CONTAINER_OF(node, struct queue, site_node);
-        row->rcpts += queue->ready_count + queue->deferred_count + queue->taken_count;
-        row->ready += queue->ready_count;
-        row->bytes += queue->bytes;
-        row->paused |= queue->paused;
-        if (queue->not_before_ms > now_ms && queue->not_before_ms - now_ms > row->retry_in_ms) {
-            row->retry_in_ms = queue->not_before_ms - now_ms;
-        }
-        if (queue->last_error != NULL && row->last_error == NULL) {
-            row->last_error = strdup(queue->last_error->text);
-            int64_t age_ms = io_wall_ms(site->scheduler->io) - queue->last_error->wall_ms;
-            row->last_error_age_ms = age_ms > 0 ? (uint64_t)age_ms : 0;
-        }
-    }
-}
-
-static void add_row(void *owner, struct site *site)
-{
-    struct control_question *question = owner;
-    if (question->row_count == CONTROL_ROWS_MAX) {
-        return;
-    }
-    if (question->row_count == question->row_capacity) {
-        size_t capacity = question->row_capacity == 0 ? 64 : question->row_capacity * 2;
-        struct control_row *grown = realloc(question->rows, capacity * sizeof *grown);
-        if (grown == NULL) {
-            return;
-        }
-        question->rows = grown;
-        question->row_capacity = capacity;
-    }
-    struct control_row *row = &question->rows[question->row_count++];
-    *row = (struct control_row){0};
-    fill_row(row, site, io_now_ms(question->worker->io));
-}
-
-static void collect_rows(struct control_question *question)
-{
-    schedule_each_site(question->worker->scheduler, question->job->pattern, add_row, question);
-}
-
-/* All workers' rows in one array of pointers; the count. */
-static struct control_row **all_rows(const struct control_job *job, size_t *count)
-{
-    size_t total = 0;
-    for (uint32_t i = 0; i < job->engine->worker_count; i++) {
-        total += job->questions[i].row_count;
-    }
-    struct control_row **rows = calloc(total + 1, sizeof *rows);
-    *count = 0;
-    for (uint32_t i = 0; rows != NULL && i < job->engine->worker_count; i++) {
-        for (size_t place = 0; place < job->questions[i].row_count; place++) {
-            rows[(*count)++] = &job->questions[i].rows[place];
-        }
-    }
-    return rows;
-}
-
-static int by_name(const void *left, const void *right)
-{
-    const struct control_row *const *a = left, *const *b = right;
-    return strcmp((*a)->name, (*b)->name);
-}
-
-static int by_rcpts(const void *left, const void *right)
-{
-    const struct control_row *const *a = left, *const *b = right;
-    if ((*a)->rcpts != (*b)->rcpts) {
-        return (*a)->rcpts < (*b)->rcpts ? 1 : -1;
-    }
-    return strcmp((*a)->name, (*b)->name);
-}
-
-static void put_row(struct json_writer *writer, const struct control_row *row, bool is_queue)
-{
-    json_begin_object(writer, NULL);
-    json_put_string(writer, "name", bytes_from_string(row->name));
-    json_put_u64(writer, "rcpts", row->rcpts);
-    json_put_u64(writer, "ready", row->ready);
-    json_put_u64(writer, "bytes", row->bytes);
-    json_put_u64(writer, "kbytes", row->bytes / 1024);
-    json_put_u64(writer, "connections", row->connections);
-    json_put_u64(writer, "delivered", row->delivered);
-    json_put_u64(writer, "deferred", row->deferred);
-    json_put_u64(writer, "bounced", row->bounced);
-    if (is_queue) {
-        json_put_bool(writer, "paused", row->paused);
-        json_put_bool(writer, "orphaned", row->orphaned);
-        json_put_u64(writer, "retryInMs", row->retry_in_ms);
-        json_put_string(writer, "lastError", bytes_from_string(row->last_error));
-        if (row->last_error != NULL) {
-            json_put_u64(writer, "lastErrorAgeMs", row->last_error_age_ms);
-        }
-    }
-    json_end_object(writer);
-}
-
-/* Whether the reply takes one row more and its end: a name and an error in words at their longest,
- * each byte escaped, take half of this. */
-static bool has_room(const struct json_writer *writer)
-{
-    return buffer_room(writer->out) > 16 * 1024;
-}
-
-static void put_rows(struct control_job *job, struct json_writer *writer, const char *name,
-                     int (*order)(const void *, const void *))
-{
-    size_t count;
-    struct control_row **rows = all_rows(job, &count);
-    if (rows != NULL) {
-        qsort(rows, count, sizeof *rows, order);
-    }
-    json_begin_array(writer, name);
-    for (size_t i = 0; rows != NULL && i < count && i < job->max_items && has_room(writer); i++) {
-        put_row(writer, rows[i], true);
-    }
-    json_end_array(writer);
-    json_put_u64(writer, "total", count);
-    free(rows);
-}
-
-static void answer_queues(struct control_job *job, struct json_writer *writer)
-{
-    put_rows(job, writer, "queues", by_name);
-}
-
-static void answer_top_queues(struct control_job *job, struct json_writer *writer)
-{
-    put_rows(job, writer, "queues", by_rcpts);
-}
-
-/* ---- sums by domain or by virtual MTA ---- */
-
-/* Cuts each name to its key, so that equal keys stand side by side after sorting by name. */
-static void cut_names(struct control_row **rows, size_t count, bool by_domain)
-{
-    for (size_t i = 0; i < count; i++) {
-        char *slash = strchr(rows[i]->name, '/');
-        if (slash == NULL) {
-            continue;
-        }
-        if (by_domain) {
-            *slash = '\0';
-        } else {
-            memmove(rows[i]->name, slash + 1, strlen(slash + 1) + 1);
-        }
-    }
-}
-
-static void add_up(struct control_row *sum, const struct control_row *row)
-{
-    sum->rcpts += row->rcpts;
-    sum->ready += row->ready;
-    sum->bytes += row->bytes;
-    sum->connections += row->connections;
-    sum->delivered += row->delivered;
-    sum->deferred += row->deferred;
-    sum->bounced += row->bounced;
-}
-
-static void put_sums(struct control_job *job, struct json_writer *writer, const char *name,
-                     bool by_domain)
-{
-    size_t count, kept = 0;
-    struct control_row **rows = all_rows(job, &count);
-    if (rows == NULL) {
-        return;
-    }
-    cut_names(rows, count, by_domain);
-    qsort(rows, count, sizeof *rows, by_name);
-    for (size_t i = 0; i < count; i++) {
-        if (kept > 0 && strcmp(rows[kept - 1]->name, rows[i]->name) == 0) {
-            add_up(rows[kept - 1], rows[i]);
-        } else {
-            rows[kept++] = rows[i];
-        }
-    }
-    json_begin_array(writer, name);
-    for (size_t i = 0; i < kept && i < job->max_items && has_room(writer); i++) {
-        put_row(writer, rows[i], false);
-    }
-    json_end_array(writer);
-    json_put_u64(writer, "total", kept);
-    free(rows);
-}
-
-static void answer_domains(struct control_job *job, struct json_writer *writer)
-{
-    put_sums(job, writer, "domains", true);
-}
-
-static void answer_vmtas(struct control_job *job, struct json_writer *writer)
-{
-    put_sums(job, writer, "vmtas", false);
 }
 
 /* ---- status and version ---- */
@@ -555,7 +338,7 @@ static void pause_at_worker(struct control_question *question)
 static void resume_at_worker(struct control_question *question)
 {
     question->result = schedule_resume(question->worker->scheduler, question->job->pattern);
-    collect_rows(question);
+    control_collect_rows(question);
 }
 
 static void retry_at_worker(struct control_question *question)
@@ -563,7 +346,7 @@ static void retry_at_worker(struct control_question *question)
     question->result = (int)schedule_retry_now(question->worker->scheduler, question->job->pattern);
 }
 
-static void answer_count(struct control_job *job, struct json_writer *writer)
+void control_answer_count(struct control_job *job, struct json_writer *writer)
 {
     int64_t count = 0;
     for (uint32_t i = 0; i < job->engine->worker_count; i++) {
@@ -583,7 +366,7 @@ static void keep_pause(struct control_job *job, bool paused)
 static void answer_pause(struct control_job *job, struct json_writer *writer)
 {
     keep_pause(job, true);
-    answer_count(job, writer);
+    control_answer_count(job, writer);
     const char *slash = strchr(job->pattern, '/');
     struct bytes vmta = bytes_from_string(slash == NULL ? "" : slash + 1);
     if (strpbrk(job->pattern, "*?[") == NULL) {
@@ -617,7 +400,7 @@ static void answer_resume(struct control_job *job, struct json_writer *writer)
             }
         }
     }
-    answer_count(job, writer);
+    control_answer_count(job, writer);
     json_put_u64(writer, "pauses", job->forgotten);
     json_put_u64(writer, "stillPaused", still_paused);
     json_put_string(writer, "pausedBy", bytes_from_string(paused_by));
@@ -632,17 +415,21 @@ static void answer_nothing(struct control_job *job, struct json_writer *writer)
 const struct control_command control_commands[] = {
     {"show status", count_worker, answer_status},
     {"show version", NULL, answer_version},
-    {"show queues", collect_rows, answer_queues},
-    {"show queue", collect_rows, answer_queues},
-    {"show topqueues", collect_rows, answer_top_queues},
-    {"show domains", collect_rows, answer_domains},
-    {"show vmtas", collect_rows, answer_vmtas},
+    {"show queues", control_collect_rows, control_answer_queues},
+    {"show queue", control_collect_rows, control_answer_queues},
+    {"show topqueues", control_collect_rows, control_answer_top_queues},
+    {"show domains", control_collect_rows, control_answer_domains},
+    {"show vmtas", control_collect_rows, control_answer_vmtas},
     {"show settings", NULL, answer_settings},
     {"resolve", NULL, answer_resolve},
     {"test-bounce", NULL, control_answer_reply},
+    {"show disabled sources", control_collect_rows, control_answer_sources},
+    {"set queue", control_change_at_worker, control_answer_count},
+    {"disable source", control_change_at_worker, control_answer_count},
+    {"enable source", control_change_at_worker, control_answer_count},
     {"pause queue", pause_at_worker, answer_pause},
     {"resume queue", resume_at_worker, answer_resume},
-    {"schedule", retry_at_worker, answer_count},
+    {"schedule", retry_at_worker, control_answer_count},
     {"reload", NULL, answer_nothing},
     {"drain", NULL, answer_nothing},
     {NULL, NULL, NULL},
@@ -690,6 +477,8 @@ static struct control_job *create_job(struct control_client *client, struct byte
         error_set(&job->error, 64, "unknown command '%s'", name == NULL ? "" : name);
     } else if (is_command(job, "test-bounce")) {
         control_take_reply(job, request);
+    } else if (job->command->at_worker == control_change_at_worker) {
+        control_take_change(job, request);
     }
     json_free(request);
     return job;

@@ -10,6 +10,7 @@
 #include "io/mailbox.h"
 #include "resolve.h"
 #include "smtp/reply.h"
+#include "vmta/mode.h"
 
 #define CONTROL_ROWS_MAX      200000 /* sites looked at for one command */
 #define CONTROL_ITEMS_DEFAULT 1000   /* rows of one reply unless maxitems says otherwise */
@@ -45,7 +46,18 @@ struct control_row {
     char *last_error;
     uint64_t rcpts, ready, bytes, connections, delivered, deferred, bounced;
     uint64_t last_error_age_ms, retry_in_ms;
-    bool paused, orphaned;
+    bool paused, orphaned, backoff;
+    uint64_t backoff_since_ms; /* how long it has been in backoff mode */
+    uint64_t now_ms;           /* when the row was made, for `disabled` */
+    struct mode_disabled *disabled;
+    uint32_t disabled_count;
+};
+
+/* What a command does to each queue that matches. */
+struct control_change {
+    enum { CONTROL_TO_BACKOFF, CONTROL_TO_NORMAL, CONTROL_DISABLE, CONTROL_ENABLE } kind;
+    struct address source; /* the last two */
+    uint64_t for_ms;       /* CONTROL_DISABLE; or NEVER */
 };
 
 /* Totals of one worker. */
@@ -86,6 +98,7 @@ struct control_job {
     struct resolve_request resolve;
     struct route *route;
     struct reply reply; /* to be sorted */
+    struct control_change change;
     bool has_queue;
     struct control_question questions[];
 };
@@ -98,6 +111,27 @@ void control_reply(struct control_client *client, char *reply, size_t len);
 
 /* The parts of job->pattern, "domain/vmta"; without a slash it is the domain's {default}. */
 void control_split_queue(const struct control_job *job, struct bytes *domain, struct bytes *vmta);
+
+/* "queues": how many did what was asked, over all workers. */
+void control_answer_count(struct control_job *job, struct json_writer *writer);
+
+/* ---- control_rows.c ---- */
+void control_collect_rows(struct control_question *question);
+void control_free_rows(struct control_question *question);
+/* All workers' rows in one array, the caller's to free; NULL: no memory, and then none. */
+struct control_row **control_all_rows(const struct control_job *job, size_t *count);
+int control_by_name(const void *left, const void *right);
+/* Whether the reply takes one row more and its end. */
+bool control_has_room(const struct json_writer *writer);
+void control_answer_queues(struct control_job *job, struct json_writer *writer);
+void control_answer_top_queues(struct control_job *job, struct json_writer *writer);
+void control_answer_domains(struct control_job *job, struct json_writer *writer);
+void control_answer_vmtas(struct control_job *job, struct json_writer *writer);
+
+/* ---- control_modes.c ---- */
+void control_take_change(struct control_job *job, const struct json *request);
+void control_change_at_worker(struct control_question *question);
+void control_answer_sources(struct control_job *job, struct json_writer *writer);
 
 /* control_replies.c: `test-bounce`. Take reads the request, or sets job->error. */
 void control_take_reply(struct control_job *job, const struct json *request);

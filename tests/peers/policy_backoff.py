@@ -251,5 +251,48 @@ def defer_queue(world):
     check_equal(len(mx.messages), 2, "messages")
 
 
+@test("set queue --mode: backoff and normal by command, seen in show queue, kept over kill -9")
+def set_mode(world):
+    mx = world.mx(rcpt=Turns("450 4.2.0 later", "250 2.1.5 ok"))
+    engine = world.engine(domain="backoff-retry-after 1h\nretry-after 1h\nretry-recipients-after 1h")
+    world.send("u@a.test")
+    engine.wait_records("t", 1)
+    code, out, error = engine.command("set", "queue", "--mode=backoff", "a.test/v1")
+    check_equal((code, error), (0, ""), f"set queue: {out}")
+    time.sleep(0.5)  # a command is answered up to journal-sync (100 ms) before it is on disk
+    engine.kill()
+    engine.start()
+    check_equal(engine.control("show queue", "a.test/v1")["queues"][0]["mode"], "backoff", "mode")
+    check("backoff" in engine.command("show", "queue", "a.test/v1")[1], "show queue says backoff")
+    check_equal(engine.command("set", "queue", "--mode=normal", "a.*/v1")[0], 0, "exit code")
+    check_equal(engine.control("show queue", "a.test/v1")["queues"][0]["mode"], "normal", "mode")
+    check_equal(engine.command("set", "queue", "--mode=backoff", "b.test/v1")[0], 68, "no queue")
+    check_equal(engine.command("set", "queue", "--mode=odd", "a.test/v1")[0], 64, "no mode")
+    check_equal(len(mx.messages), 0, "messages")
+
+
+@test("disable source, enable source, show disabled sources")
+def disable_by_command(world):
+    mx = world.mx(rcpt=Turns("450 4.2.0 later", "250 2.1.5 ok"))
+    engine = world.engine(domain="retry-after 1s\nretry-recipients-after 1h")
+    world.send("u@a.test")
+    engine.wait_records("t", 1)
+    address = f"{world.net}.101"
+    check_equal(engine.command("disable", "source", "127.0.0.77", "a.test/v1")[0], 68, "foreign")
+    code, _, error = engine.command("disable", "source", address, "a.test/v1",
+                                    "--reenable-after=1h")
+    check_equal((code, error), (0, ""), "disable source")
+    out = engine.command("show", "disabled", "sources")[1]
+    check(address in out and "a.test/v1" in out and "enabled again in" in out, out)
+    world.send("v@a.test")
+    engine.wait_records("tq", 1)
+    check_equal(len(mx.messages), 0, "messages while disabled")
+    check_equal(engine.command("enable", "source", address, "a.test/v1")[0], 0, "enable source")
+    engine.wait_records("d", 1)
+    check_equal(engine.command("enable", "source", address, "a.test/v1")[0], 68, "once is enough")
+    check("no source address is disabled" in engine.command("show", "disabled", "sources")[1],
+          "none is left")
+
+
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0]))
