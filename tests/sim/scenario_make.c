@@ -125,6 +125,36 @@ static void add_pool(struct scenario *scenario)
     add_line(scenario, "</virtual-mta-pool>");
 }
 
+/* In a third of the worlds rules change modes, leave addresses and hosts out and hold queues; what
+ * the limits say holds all the same, and all mail gets to its end. Drawn from the seed itself, so
+ * that worlds of older seeds stay what they were but for this. */
+static bool has_rules(const struct scenario *scenario)
+{
+    return scenario->options.seed % 3 == 0;
+}
+
+static void add_rules(struct scenario *scenario)
+{
+    uint32_t some = (uint32_t)(scenario->options.seed / 3 % 60) + 1;
+    add_line(scenario, "<smtp-pattern-list moody>");
+    add_line(scenario, "  reply /too busy/ mode=backoff duration=%um", some);
+    add_line(scenario, "  reply /going down/ skip-mx duration=%um", some);
+    add_line(scenario, "  reply /try again/ defer-queue duration=%um", some);
+    add_line(scenario, "  reply /not now/ disable-source-ip duration=%um", some);
+    add_line(scenario, "  reply /mailbox busy/ mode=backoff backoff-max-msg-rate=50%% "
+                       "trigger=2/1h duration=2h");
+    add_line(scenario, "  reply /later/ mode=normal");
+    add_line(scenario, "</smtp-pattern-list>");
+}
+
+static void add_backoff(struct scenario *scenario)
+{
+    add_line(scenario, "  smtp-pattern-list moody\n  backoff-max-smtp-out 1");
+    add_line(scenario, "  backoff-retry-after %um", (uint32_t)(scenario->options.seed % 20) + 1);
+    add_line(scenario, "  backoff-to-normal-after-delivery %s",
+             scenario->options.seed % 2 == 0 ? "yes" : "no");
+}
+
 static void make_configuration(struct scenario *scenario)
 {
     struct sim *sim = scenario->sim;
@@ -135,6 +165,9 @@ static void make_configuration(struct scenario *scenario)
     add_line(scenario, "spool-max-size 64m");
     if (scenario->total_places > 0) {
         add_line(scenario, "total-max-smtp-out %u", scenario->total_places);
+    }
+    if (has_rules(scenario)) {
+        add_rules(scenario);
     }
     add_line(scenario, "<source 203.0.113/24>");
     add_line(scenario, "  always-allow-relaying yes\n  process-x-virtual-mta yes\n</source>");
@@ -166,6 +199,9 @@ static void make_configuration(struct scenario *scenario)
     }
     add_rate(scenario, RATE_OF_DOMAIN, "domain-max-msg-rate");
     add_rate(scenario, RATE_OF_QUEUE, "max-msg-rate");
+    if (has_rules(scenario)) {
+        add_backoff(scenario);
+    }
     add_line(scenario, "</domain>");
     add_provider(scenario);
     add_pool(scenario);
