@@ -13,6 +13,8 @@
 
 #include "base/crypto.h"
 #include "message.h"
+#include "policy/config.h"
+#include "policy/value.h"
 #include "smtp/body.h"
 #include "smtp/header_notes.h"
 #include "smtp/path.h"
@@ -60,6 +62,14 @@ struct reception_events {
     void (*released)(void *house);
 };
 
+/* The owner's note of the virtual MTA where that is chosen before the message's end. */
+struct reception_choice {
+    const char *refusal; /* of static text; NULL: chosen */
+    bool made;
+    uint8_t vmta_len, pool_len;
+    char vmta[CONFIG_VMTA_NAME_LEN_MAX], pool[VALUE_NAME_LEN_MAX];
+};
+
 struct reception {
     struct body body;
     /* What MAIL said. */
@@ -71,6 +81,7 @@ struct reception {
     char sender[PATH_TEXT_MAX];
     char envid[PARAMS_ENVID_MAX];
     uint32_t rcpt_count;
+    struct reception_choice early;
     char id_text[21]; /* the queue id, once answered with SPOOL_OK */
     /* private: */
     struct spool_upload upload;

@@ -16,8 +16,9 @@
 
 struct slab;
 
-#define SESSION_NAME_MAX  255  /* bytes of a host name */
-#define SESSION_REPLY_MAX 512  /* bytes of a reply made here */
+#define SESSION_NAME_MAX  255 /* bytes of a host name */
+#define SESSION_REPLY_MAX 512 /* bytes of a reply made here */
+#define SESSION_JOB_MAX   HEADER_VALUE_MAX
 #define SESSION_LINGER_MS 2000 /* for the peer to read our last reply and close */
 #define SESSION_RATE_MIN  500  /* bytes per second of a message, beyond the data timeout (S30) */
 #define SESSION_STOP_MS   5000 /* for a last reply to be sent while stopping */
@@ -53,6 +54,7 @@ struct sessions {
     void (*stopped)(void *owner);
     struct server_settings settings; /* of the session whose core runs */
     char reply[SESSION_REPLY_MAX];   /* the last one made here */
+    char job[SESSION_JOB_MAX];       /* of the message that is committed */
     struct sessions_status status;
 };
 

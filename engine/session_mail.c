@@ -199,32 +199,6 @@ static const char *on_data(void *owner, struct body **body)
     return NULL;
 }
 
-/* RFC 6409 8.2, 8.3: what a submission lacks, where it is configured. */
-static void on_header_end(void *owner)
-{
-    struct session *session = owner;
-    const struct source_settings *source = session->source;
-    const struct header_filter *header = &session->reception->body.header;
-    struct io *io = session->home->options.io;
-    char memory[RECEPTION_ADDED_MAX / 2], date[DATE_RFC5322_MAX];
-    struct buffer fields;
-    buffer_init(&fields, memory, sizeof(memory));
-    if (source->add_date_header == ADD_DATE_OVERRIDE ||
-        (source->add_date_header == ADD_DATE_YES && header->counts[HEADER_DATE] == 0)) {
-        buffer_printf(&fields, "Date: %s\r\n", date_rfc5322(io_wall_ms(io), date));
-    }
-    if (source->add_message_id_header && header->counts[HEADER_MESSAGE_ID] == 0) {
-        struct bytes host = session_host_name(session);
-        buffer_printf(&fields, "Message-ID: <%016llx.%llx@%.*s>\r\n",
-                      (unsigned long long)io_random(io), (unsigned long long)io_wall_ms(io),
-                      BYTES_FMT(host));
-    }
-    assert(!fields.overflowed);
-    if (fields.len > 0) {
-        reception_add(session->reception, buffer_bytes(&fields));
-    }
-}
-
 static enum header_fate on_fate(void *owner, struct bytes name)
 {
     const struct session *session = owner;
@@ -383,8 +357,12 @@ static const char *choose_job(const struct session *session, struct bytes *job)
     if (header.malformed || !is_one_word(header.value)) {
         return "550 5.6.0 The header with the job id is malformed";
     }
-    *job = header.value;
-    return NULL;
+    struct buffer whole;
+    buffer_init(&whole, session->home->job, sizeof(session->home->job));
+    buffer_put_bytes(&whole, session->source->jobid_prefix);
+    buffer_put_bytes(&whole, header.value);
+    *job = buffer_bytes(&whole);
+    return whole.overflowed ? "550 5.6.0 The job id is too long with its prefix" : NULL;
 }
 
 static const char *choose_envid(const struct session *session, struct bytes *envid)
@@ -399,6 +377,73 @@ static const char *choose_envid(const struct session *session, struct bytes *env
     return header.malformed ? "550 5.6.0 The X-Envid header is malformed" : NULL;
 }
 
+/* The length. */
+static uint8_t copy_name(char *place, size_t capacity, struct bytes name)
+{
+    assert(name.len <= capacity);
+    if (name.len > 0) {
+        memcpy(place, name.data, name.len);
+    }
+    return (uint8_t)name.len;
+}
+
+/* Names outlive a reload until the message's end by being copied. */
+static void choose_early(struct session *session)
+{
+    struct reception_choice *early = &session->reception->early;
+    struct vmta_choice choice = {0};
+    early->refusal = choose_vmta(session, &choice);
+    early->made = true;
+    early->vmta_len = copy_name(early->vmta, sizeof(early->vmta), choice.vmta);
+    early->pool_len = copy_name(early->pool, sizeof(early->pool), choice.pool);
+}
+
+/* RFC 6409 8.2, 8.3: what a submission lacks, where it is configured. */
+static void on_header_end(void *owner)
+{
+    struct session *session = owner;
+    const struct source_settings *source = session->source;
+    const struct header_filter *header = &session->reception->body.header;
+    struct io *io = session->home->options.io;
+    char memory[RECEPTION_ADDED_MAX / 2], date[DATE_RFC5322_MAX];
+    struct buffer fields;
+    buffer_init(&fields, memory, sizeof(memory));
+    if (source->add_date_header == ADD_DATE_OVERRIDE ||
+        (source->add_date_header == ADD_DATE_YES && header->counts[HEADER_DATE] == 0)) {
+        buffer_printf(&fields, "Date: %s\r\n", date_rfc5322(io_wall_ms(io), date));
+    }
+    if (source->add_message_id_header && header->counts[HEADER_MESSAGE_ID] == 0) {
+        struct bytes host = session_host_name(session);
+        buffer_printf(&fields, "Message-ID: <%016llx.%llx@%.*s>\r\n",
+                      (unsigned long long)io_random(io), (unsigned long long)io_wall_ms(io),
+                      BYTES_FMT(host));
+    }
+    if (source->add_x_virtual_mta_header) {
+        /* A body follows that may be long: it is decided here, and holds at the end. */
+        choose_early(session);
+        const struct reception_choice *early = &session->reception->early;
+        struct bytes name = bytes_of(early->vmta, early->vmta_len);
+        if (early->refusal == NULL && bytes_is_ascii(name)) {
+            buffer_printf(&fields, "X-Virtual-MTA: %.*s\r\n", BYTES_FMT(name));
+        }
+    }
+    assert(!fields.overflowed);
+    if (fields.len > 0) {
+        reception_add(session->reception, buffer_bytes(&fields));
+    }
+}
+
+static const char *final_vmta(const struct session *session, struct vmta_choice *choice)
+{
+    const struct reception_choice *early = &session->reception->early;
+    if (!early->made) {
+        return choose_vmta(session, choice);
+    }
+    choice->vmta = bytes_of(early->vmta, early->vmta_len);
+    choice->pool = bytes_of(early->pool, early->pool_len);
+    return early->refusal;
+}
+
 static const char *decide(const struct session *session, struct reception_verdict *verdict)
 {
     struct vmta_choice choice = {0};
@@ -407,7 +452,7 @@ static const char *decide(const struct session *session, struct reception_verdic
         refusal = choose_envid(session, &verdict->envid);
     }
     if (refusal == NULL) {
-        refusal = choose_vmta(session, &choice);
+        refusal = final_vmta(session, &choice);
     }
     verdict->vmta = choice.vmta;
     verdict->pool = choice.pool;

@@ -41,6 +41,8 @@ void session_ready(struct session *session)
         .rcpts_max = (uint32_t)smaller(source->max_rcpt_per_message, RECEPTION_RCPTS_MAX),
         .chunking = source->allow_chunking,
         .smtputf8 = source->allow_smtputf8,
+        .too_many_fails = source->too_many_rcpts_fails_message,
+        .transient_ends = source->disconnect_on_transient_error,
         .draining = home->draining,
     };
     session->server.settings = &home->settings;

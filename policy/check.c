@@ -5,6 +5,8 @@
 #include "policy/acct_queue.h"
 #include "policy/load.h"
 
+#define JOB_PREFIX_LEN_MAX 64 /* of the 128 bytes of a job id */
+
 static bool accepts_reference(const struct config *config, const char *accepts, struct bytes name)
 {
     size_t offset = 0;
@@ -82,12 +84,32 @@ static void check_type(struct loader *loader, const struct setting *setting)
     }
 }
 
+/* A job id is one printable word, and so is what stands before it. */
+static void check_job_prefix(struct loader *loader, const struct setting *setting)
+{
+    const struct bytes *prefix = setting->data;
+    bool word = prefix->len <= JOB_PREFIX_LEN_MAX;
+    for (size_t i = 0; i < prefix->len; i++) {
+        word = word && prefix->data[i] > ' ' && prefix->data[i] < 0x7f;
+    }
+    if (!word) {
+        report_error(loader->report, &setting->place,
+                     "jobid-prefix: one word of printable ASCII, at most %d bytes",
+                     JOB_PREFIX_LEN_MAX);
+    } else if (bytes_contains_nocase(*prefix, BYTES("{auth}"))) {
+        report_error(loader->report, &setting->place,
+                     "jobid-prefix: {auth} is not yet in effect, write a word");
+    }
+}
+
 static void check_references(struct loader *loader, const struct block *block)
 {
     for (const struct setting *s = block->first; s != NULL; s = s->next) {
         if (s->directive->scope == SCOPE_DOMAIN && s->directive->type == VALUE_WORD &&
             strcmp(s->directive->name, "type") == 0) {
             check_type(loader, s);
+        } else if (strcmp(s->directive->name, "jobid-prefix") == 0) {
+            check_job_prefix(loader, s);
         } else if (s->directive->kind == KIND_REPEATED && s->directive->type == VALUE_MEMBER) {
             const struct pool_member_array *members = s->data;
             for (size_t i = 0; i < members->count; i++) {

@@ -36,6 +36,10 @@ void server_say(struct smtp_server *server, const char *reply)
 {
     server_put(server, bytes_from_string(reply));
     server_put(server, BYTES("\r\n"));
+    if (reply[0] == '4' && server->settings->transient_ends) {
+        server_drop_transaction(server);
+        server->state = CLOSING;
+    }
 }
 
 void server_drop_transaction(struct smtp_server *server)

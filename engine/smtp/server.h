@@ -38,8 +38,10 @@ struct server_settings {
     uint64_t size_max;      /* of a message; at most 2^60 */
     uint32_t rcpts_max;     /* of one transaction */
     bool chunking, smtputf8;
-    bool literals; /* user@[192.0.2.1] is a recipient */
-    bool draining; /* outside of a transaction every command but QUIT gets 421 4.3.2 */
+    bool literals;       /* user@[192.0.2.1] is a recipient */
+    bool too_many_fails; /* a recipient over rcpts_max: the message is refused at DATA */
+    bool transient_ends; /* a 4xx reply is the session's last */
+    bool draining;       /* outside of a transaction every command but QUIT gets 421 4.3.2 */
 };
 
 struct server_mail {
@@ -103,7 +105,7 @@ struct smtp_server {
     uint32_t rcpt_count, line_skipped;
     uint16_t line_len, out_len;
     uint8_t phase, state, errors, idle_talk, bare_lfs;
-    bool chunk_last, smtputf8, rcpt_refused;
+    bool chunk_last, smtputf8, rcpt_refused, doomed;
 };
 
 /* events and owner outlive the server. Nothing is said yet. */

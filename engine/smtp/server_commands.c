@@ -130,7 +130,7 @@ static void proceed_mail(struct smtp_server *server, struct command *command)
     server->phase = SENDER;
     server->rcpt_count = 0;
     server->message_taken = 0;
-    server->rcpt_refused = false;
+    server->rcpt_refused = server->doomed = false;
     server->smtputf8 = command->params.mail.smtputf8;
     server_say(server, "250 2.1.0 Ok");
 }
@@ -168,24 +168,32 @@ static const char *check_rcpt(const struct smtp_server *server, struct command *
         return refusal;
     }
     struct params_offered what = offered(server);
-    refusal =
-        params_refusal(rcpt_params_parse(rest, &what, server->smtputf8, &command->params.rcpt));
-    if (refusal != NULL) {
-        return refusal;
+    return params_refusal(rcpt_params_parse(rest, &what, server->smtputf8, &command->params.rcpt));
+}
+
+static const char doomed[] = "554 5.5.3 Too many recipients; the message is refused for all";
+
+static const char *count_refusal(struct smtp_server *server)
+{
+    if (server->rcpt_count < server->settings->rcpts_max) {
+        return NULL;
     }
+    server->doomed = server->settings->too_many_fails;
     /* RFC 5321 4.5.3.1.10: those accepted so far stand. */
-    return server->rcpt_count >= server->settings->rcpts_max
-               ? "452 4.5.3 Too many recipients; send the rest in another transaction"
-               : NULL;
+    return server->doomed ? doomed
+                          : "452 4.5.3 Too many recipients; send the rest in another transaction";
 }
 
 static void proceed_rcpt(struct smtp_server *server, struct command *command)
 {
-    const char *refusal = server->events->rcpt(
-        server->owner, &(struct server_rcpt){.address = path_text(&command->path),
-                                             .domain_len = command->path.domain_len,
-                                             .utf8 = command->path.utf8,
-                                             .params = &command->params.rcpt});
+    struct server_rcpt rcpt = {.address = path_text(&command->path),
+                               .domain_len = command->path.domain_len,
+                               .utf8 = command->path.utf8,
+                               .params = &command->params.rcpt};
+    const char *refusal = count_refusal(server);
+    if (refusal == NULL) {
+        refusal = server->events->rcpt(server->owner, &rcpt);
+    }
     if (refusal != NULL) {
         server->rcpt_refused = true;
         server_say(server, refusal);
@@ -206,6 +214,9 @@ static const char *check_no_argument(const struct smtp_server *server, struct co
 /* The body is needed from here on; NULL, or the refusal that ends the transaction. */
 static const char *open_body(struct smtp_server *server)
 {
+    if (server->doomed) {
+        return doomed;
+    }
     const char *refusal = server->events->data(server->owner, &server->body);
     assert(refusal != NULL || server->body != NULL);
     return refusal;
