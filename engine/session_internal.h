@@ -3,6 +3,7 @@
 #ifndef ENGINE_SESSION_INTERNAL_H
 #define ENGINE_SESSION_INTERNAL_H
 
+#include "base/date.h"
 #include "base/timers.h"
 #include "io/io.h"
 #include "policy/access.h"
@@ -55,6 +56,8 @@ struct sessions {
     struct server_settings settings; /* of the session whose core runs */
     char reply[SESSION_REPLY_MAX];   /* the last one made here */
     char job[SESSION_JOB_MAX];       /* of the message that is committed */
+    char date[DATE_RFC5322_MAX];     /* of the second date_s by the wall; "": none yet */
+    int64_t date_s;
     struct sessions_status status;
 };
 

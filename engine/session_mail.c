@@ -1,7 +1,6 @@
 /* What a session accepts: senders, recipients, messages, and whose they are. */
 #include <assert.h>
 
-#include "base/date.h"
 #include "base/logger.h"
 #include "session_internal.h"
 #include "spools.h"
@@ -79,7 +78,9 @@ static const char *make_reply(struct session *session, const char *code, const c
     struct sessions *home = session->home;
     struct buffer reply;
     buffer_init(&reply, home->reply, sizeof(home->reply) - 1);
-    buffer_printf(&reply, "%s %s", code, text);
+    buffer_put_string(&reply, code);
+    buffer_put_char(&reply, ' ');
+    buffer_put_string(&reply, text);
     home->reply[reply.len] = '\0';
     return home->reply;
 }
@@ -152,29 +153,49 @@ static void on_reset(void *owner)
 
 /* ---- the message ---- */
 
-/* RFC 5321 4.4. A clause a line; the longest is 350 bytes. */
+/* Now, as a date field says it; the same text for all messages of a second. */
+static const char *date_now(struct session *session)
+{
+    struct sessions *home = session->home;
+    int64_t now_ms = io_wall_ms(home->options.io);
+    if (home->date_s != now_ms / 1000 || home->date[0] == '\0') {
+        home->date_s = now_ms / 1000;
+        date_rfc5322(now_ms, home->date);
+    }
+    return home->date;
+}
+
+/* RFC 5321 4.4. A clause a line; the longest is 350 bytes. Without printf: it is a good part of
+ * what accepting a small message costs. */
 static void add_trace(struct session *session)
 {
     const struct reception *reception = session->reception;
-    char memory[RECEPTION_ADDED_MAX / 2], address[ADDRESS_TEXT_MAX], date[DATE_RFC5322_MAX];
+    char memory[RECEPTION_ADDED_MAX / 2], address[ADDRESS_TEXT_MAX];
     struct buffer trace;
     buffer_init(&trace, memory, sizeof(memory));
     buffer_put_string(&trace, "Received: ");
     if (!session->source->hide_message_source) {
-        buffer_printf(&trace, "from %.*s ([%s%s])\r\n\t", (int)session->helo_len, session->helo,
-                      session->peer.family == ADDRESS_IPV6 ? "IPv6:" : "",
-                      address_text(&session->peer, address));
+        buffer_put_string(&trace, "from ");
+        buffer_put(&trace, session->helo, session->helo_len);
+        buffer_put_string(&trace, session->peer.family == ADDRESS_IPV6 ? " ([IPv6:" : " ([");
+        buffer_put_string(&trace, address_text(&session->peer, address));
+        buffer_put_string(&trace, "])\r\n\t");
     }
     /* RFC 6531 4.3 and 3848: the protocol names. */
     const char *protocol = reception->smtputf8 ? "UTF8SMTP" : session->extended ? "ESMTP" : "SMTP";
-    struct bytes host = session_host_name(session);
-    buffer_printf(&trace, "by %.*s with %s", BYTES_FMT(host), protocol);
+    buffer_put_string(&trace, "by ");
+    buffer_put_bytes(&trace, session_host_name(session));
+    buffer_put_string(&trace, " with ");
+    buffer_put_string(&trace, protocol);
     struct bytes rcpt = reception_only_rcpt(reception);
     if (rcpt.len > 0 && !reception->rcpt_utf8) {
-        buffer_printf(&trace, "\r\n\tfor <%.*s>", BYTES_FMT(rcpt));
+        buffer_put_string(&trace, "\r\n\tfor <");
+        buffer_put_bytes(&trace, rcpt);
+        buffer_put_char(&trace, '>');
     }
-    int64_t now = io_wall_ms(session->home->options.io);
-    buffer_printf(&trace, ";\r\n\t%s\r\n", date_rfc5322(now, date));
+    buffer_put_string(&trace, ";\r\n\t");
+    buffer_put_string(&trace, date_now(session));
+    buffer_put_string(&trace, "\r\n");
     assert(!trace.overflowed);
     reception_add(session->reception, buffer_bytes(&trace));
 }
@@ -405,12 +426,12 @@ static void on_header_end(void *owner)
     const struct source_settings *source = session->source;
     const struct header_filter *header = &session->reception->body.header;
     struct io *io = session->home->options.io;
-    char memory[RECEPTION_ADDED_MAX / 2], date[DATE_RFC5322_MAX];
+    char memory[RECEPTION_ADDED_MAX / 2];
     struct buffer fields;
     buffer_init(&fields, memory, sizeof(memory));
     if (source->add_date_header == ADD_DATE_OVERRIDE ||
         (source->add_date_header == ADD_DATE_YES && header->counts[HEADER_DATE] == 0)) {
-        buffer_printf(&fields, "Date: %s\r\n", date_rfc5322(io_wall_ms(io), date));
+        buffer_printf(&fields, "Date: %s\r\n", date_now(session));
     }
     if (source->add_message_id_header && header->counts[HEADER_MESSAGE_ID] == 0) {
         struct bytes host = session_host_name(session);

@@ -179,14 +179,33 @@ bool address_is_loopback(const struct address *address)
            memcmp(plain.ip, ipv6_loopback, sizeof(ipv6_loopback)) == 0;
 }
 
+/* Without printf, which inet_ntop is made of: it is written for every message. */
+static const char *ipv4_text(const uint8_t ip[4], char out[ADDRESS_TEXT_MAX])
+{
+    char *end = out;
+    for (int i = 0; i < 4; i++) {
+        if (ip[i] >= 100) {
+            *end++ = (char)('0' + ip[i] / 100);
+        }
+        if (ip[i] >= 10) {
+            *end++ = (char)('0' + ip[i] / 10 % 10);
+        }
+        *end++ = (char)('0' + ip[i] % 10);
+        *end++ = i < 3 ? '.' : '\0';
+    }
+    return out;
+}
+
 const char *address_text(const struct address *address, char out[ADDRESS_TEXT_MAX])
 {
     if (address->family == ADDRESS_NONE) {
         (void)snprintf(out, ADDRESS_TEXT_MAX, "none");
         return out;
     }
-    int family = address->family == ADDRESS_IPV4 ? AF_INET : AF_INET6;
-    const char *text = inet_ntop(family, address->ip, out, ADDRESS_TEXT_MAX);
+    if (address->family == ADDRESS_IPV4) {
+        return ipv4_text(address->ip, out);
+    }
+    const char *text = inet_ntop(AF_INET6, address->ip, out, ADDRESS_TEXT_MAX);
     assert(text == out);
     return out;
 }

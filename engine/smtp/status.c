@@ -94,6 +94,13 @@ void status_print(const struct reply *reply, struct buffer *out)
         reply->enhanced_class != 0 ? reply->enhanced_class : (uint8_t)(reply->code / 100);
     uint16_t subject = reply->enhanced_class != 0 ? reply->enhanced_subject : 0;
     uint16_t detail = reply->enhanced_class != 0 ? reply->enhanced_detail : 0;
-    buffer_printf(out, "%u.%u.%u (%s)", class, subject, detail,
-                  status_words(class, subject, detail));
+    /* Without printf: it is written for every recipient. */
+    buffer_put_u64(out, class);
+    buffer_put_char(out, '.');
+    buffer_put_u64(out, subject);
+    buffer_put_char(out, '.');
+    buffer_put_u64(out, detail);
+    buffer_put_string(out, " (");
+    buffer_put_string(out, status_words(class, subject, detail));
+    buffer_put_char(out, ')');
 }

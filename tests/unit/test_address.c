@@ -13,6 +13,8 @@ TEST(addresses_parse_with_and_without_brackets)
 {
     CHECK_STRING(shown("1.2.3.4"), "1.2.3.4");
     CHECK_STRING(shown("[1.2.3.4]"), "1.2.3.4");
+    CHECK_STRING(shown("255.100.10.0"), "255.100.10.0");
+    CHECK_STRING(shown("9.99.199.101"), "9.99.199.101");
     CHECK_STRING(shown("::1"), "::1");
     CHECK_STRING(shown("[::1]"), "::1");
     CHECK_STRING(shown("[ipv6:2001:DB8::1]"), "2001:db8::1");
