@@ -37,6 +37,7 @@ struct attempts *attempts_create(const struct attempts_options *options)
     attempts->resolver = options->resolver;
     attempts->outcomes = options->outcomes;
     attempts->worker = options->worker;
+    attempts->dialogue_log = options->dialogue_log;
     attempts->freebind = options->allow_no_source_address;
     outbound_tls_init(&attempts->tls, options->tls);
     host_faults_init(&attempts->host_faults);
@@ -194,6 +195,8 @@ static bool open_to(struct attempt *attempt, const struct address *peer)
     snprintf(attempt->helo_name, sizeof attempt->helo_name, "%s", source->helo_name);
     address_text(&source->address, attempt->source_text);
     attempt->client.peer.names[0] = '\0'; /* those were another host's */
+    attempt->end_words = NULL;
+    attempt->log_number = 0;
     attempt->state = ATTEMPT_CONNECTING;
     extern const struct connection_events attempt_connection_events;
     connection_open(
@@ -381,6 +384,7 @@ static void begin_talking(struct attempt *attempt)
     struct client_settings *client = &attempt->client_settings;
     *client = outbound_client_settings(attempt->site->settings, (enum tls_need)attempt->tls_level,
                                        attempt->helo_name);
+    client->tell_replies = attempt->site->settings->log_commands;
     if (attempt->plain_fallback) {
         client->tls = CLIENT_TLS_NEVER;
     }
@@ -403,6 +407,7 @@ static void on_opened(struct connection *connection, int result)
         if (attempt->source != NULL) { /* a reload may have replaced it */
             vmta_source_worked(attempt->source);
         }
+        attempt_log_opened(attempt);
         begin_talking(attempt);
         return;
     }
@@ -510,6 +515,7 @@ static void on_closed(struct connection *connection)
     struct attempt *attempt = connection->owner;
     attempt_free_lingering(attempt);
     attempt_end_transactions(attempt);
+    attempt_log_ended(attempt);
     if (attempt->try_next_address && !attempt->attempts->scheduler->draining) {
         attempt->try_next_address = false;
         next_address(attempt);
@@ -622,6 +628,7 @@ void attempt_abort(struct attempt *attempt)
         }
         return;
     }
+    attempt->end_words = "broken off by us";
     if (state != ATTEMPT_CONNECTING) {
         client_lost(&attempt->client);
     }

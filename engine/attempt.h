@@ -22,6 +22,7 @@
 #include "smtp/client.h"
 
 struct attempts;
+struct dialogue_log;
 struct scheduler;
 struct site;
 struct queue;
@@ -93,6 +94,8 @@ struct attempt {
     struct address source_address;
     char source_text[ADDRESS_TEXT_MAX], peer_text[ADDRESS_TEXT_MAX];
     const char *host_name; /* in route */
+    const char *end_words; /* why the connection ends, for the log; NULL: `failure` says */
+    uint32_t log_number;   /* of the connection; 0: none yet */
     char helo_name[256];
 };
 
@@ -103,6 +106,7 @@ struct attempts_options {
     struct resolver *resolver;
     struct outcomes *outcomes;
     struct tls_worker *tls;
+    struct dialogue_log *dialogue_log; /* NULL: no site's policy logs */
     uint32_t worker, attempts_max;
     size_t prepared_bytes_max;
     bool allow_no_source_address;

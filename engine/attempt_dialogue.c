@@ -266,6 +266,9 @@ static size_t gather(struct attempt *attempt)
                    (attempt->body->message->flags & MESSAGE_DOT_LINES) == 0);
             continue;
         }
+        if (attempt->client_settings.tell_replies) {
+            attempt_log_commands(attempt, output.commands);
+        }
         attempt->iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)output.commands.data,
                                                .iov_len = output.commands.len};
     }

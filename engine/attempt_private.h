@@ -15,6 +15,7 @@ struct attempts {
     struct resolver *resolver;
     struct outcomes *outcomes;
     struct preparer *preparer;
+    struct dialogue_log *dialogue_log;
     struct slab *slab;
     struct outbound_tls tls;
     struct host_faults host_faults;
@@ -50,6 +51,16 @@ void attempt_pump(struct attempt *attempt);
 void attempt_watch(struct attempt *attempt);
 
 void attempt_on_timer(struct timer *timer);
+
+/* ---- attempt_log.c ---- */
+
+/* The first two look themselves whether policy wants them; the others' callers do. */
+void attempt_log_opened(struct attempt *attempt);
+void attempt_log_ended(struct attempt *attempt);
+void attempt_log_broken(struct attempt *attempt, const struct transaction *transaction,
+                        bool after_dot);
+void attempt_log_commands(struct attempt *attempt, struct bytes commands);
+void attempt_log_reply(struct attempt *attempt, uint16_t code, struct bytes first_line);
 
 /* ---- attempt_replies.c ---- */
 

@@ -213,6 +213,10 @@ static bool assume_delivery(struct attempt *attempt, struct transaction *transac
 static void end_lost(struct attempt *attempt, struct transaction *transaction,
                      enum client_stage stage, bool after_dot_lost)
 {
+    bool sending = after_dot_lost || stage == CLIENT_STAGE_BODY || stage == CLIENT_STAGE_FINAL;
+    if (sending && attempt->site->settings->log_transfer_failures) {
+        attempt_log_broken(attempt, transaction, after_dot_lost);
+    }
     if (after_dot_lost && assume_delivery(attempt, transaction)) {
         return;
     }
@@ -341,12 +345,37 @@ static void fall_back(struct attempt *attempt, enum client_over how)
     }
 }
 
+static void on_replied(void *owner, uint16_t code, struct bytes first_line)
+{
+    attempt_log_reply(owner, code, first_line);
+}
+
+static const char *over_words(const struct attempt *attempt, enum client_over how)
+{
+    switch (how) {
+    case CLIENT_OVER_QUIT:
+        return attempt->quitting ? "QUIT" : "the peer took its leave";
+    case CLIENT_OVER_REPLY:
+        return "the peer refused to go on";
+    case CLIENT_OVER_PROTOCOL:
+        return "protocol error of the peer";
+    case CLIENT_OVER_TLS:
+        return "no TLS to be had";
+    case CLIENT_OVER_ABANDON:
+        return "what was begun must not be finished";
+    case CLIENT_OVER_LOOP:
+        return "the host bears our own name";
+    }
+    return "";
+}
+
 static void on_over(struct client *client, void *owner, enum client_over how,
                     enum client_stage stage, const struct reply *reply)
 {
     (void)client;
     struct attempt *attempt = owner;
     bool was_ready = attempt->state == ATTEMPT_READY;
+    attempt->end_words = was_ready ? over_words(attempt, how) : NULL;
     if (!was_ready) {
         note_over(attempt, how, stage, reply);
         fall_back(attempt, how);
@@ -358,6 +387,7 @@ static void on_over(struct client *client, void *owner, enum client_over how,
 }
 
 const struct client_events attempt_client_events = {
+    .replied = on_replied,
     .established = on_established,
     .start_tls = on_start_tls,
     .rcpt_refused = on_rcpt_refused,

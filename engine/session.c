@@ -1,10 +1,12 @@
 #include "session.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/slab.h"
 #include "callers.h"
+#include "dialogue_log.h"
 #include "session_internal.h"
 
 #define NO_TICKET UINT32_MAX
@@ -116,6 +118,48 @@ void sessions_reload(struct sessions *sessions)
     sessions->generation++;
 }
 
+/* ---- what is logged of one ---- */
+
+static const char *who(const struct session *session, const char *mark,
+                       char out[DIALOGUE_LOG_WHO_MAX])
+{
+    char peer[ADDRESS_TEXT_MAX];
+    address_port_text(&session->peer, peer);
+    snprintf(out, DIALOGUE_LOG_WHO_MAX, "client %s (%.*s)%s", peer, (int)session->helo_len,
+             session->helo, mark);
+    return out;
+}
+
+void session_log_opened(const struct session *session)
+{
+    char memory[DIALOGUE_LOG_WHO_MAX], local[ADDRESS_TEXT_MAX];
+    dialogue_log_line(session->home->options.dialogue_log, "%s connected to %s%s",
+                      who(session, "", memory), address_port_text(&session->local, local),
+                      session->refusal == REFUSAL_NONE ? "" : ", is refused");
+}
+
+void session_log_ended(const struct session *session)
+{
+    char memory[DIALOGUE_LOG_WHO_MAX];
+    const char *why = session->abort                      ? "reset, or it does not read"
+                      : session->stage == SESSION_LINGERS ? "closed after our last reply"
+                                                          : "closed by the client";
+    dialogue_log_line(session->home->options.dialogue_log, "%s ended: %s; messages taken: %llu",
+                      who(session, "", memory), why, (unsigned long long)session->server.messages);
+}
+
+void session_log_command(const struct session *session, struct bytes line)
+{
+    char memory[DIALOGUE_LOG_WHO_MAX];
+    dialogue_log_commands(session->home->options.dialogue_log, who(session, " <", memory), line);
+}
+
+void session_log_replies(const struct session *session, struct bytes replies)
+{
+    char memory[DIALOGUE_LOG_WHO_MAX];
+    dialogue_log_replies(session->home->options.dialogue_log, who(session, " >", memory), replies);
+}
+
 /* ---- one comes, one goes ---- */
 
 static enum session_refusal enter(struct session *session)
@@ -165,6 +209,9 @@ void sessions_accept(struct sessions *sessions, int fd, struct session_door *doo
     session_refresh(session);
     session->refusal = (uint8_t)enter(session);
     sessions->status.refused += session->refusal != REFUSAL_NONE;
+    if (session->source->log_connections) {
+        session_log_opened(session);
+    }
     session_start(session);
 }
 

@@ -17,6 +17,7 @@
 
 struct callers;
 struct config;
+struct dialogue_log;
 struct io;
 struct sessions;
 struct spools;
@@ -27,11 +28,12 @@ struct sessions_options {
     struct io *io;
     uint32_t worker; /* index, as the spool counts them */
     struct spools *spools;
-    struct vmta_chooser *vmtas;    /* full ones are answered 452 4.2.2 */
-    struct callers *callers;       /* shared by all workers */
-    uint32_t sessions_max;         /* of this worker; what comes beyond gets 421 4.7.0 */
-    uint32_t receive_buffer_bytes; /* the most that one io_recv hands over */
-    const char *host_name;         /* where nothing is configured; NULL: "localhost" */
+    struct vmta_chooser *vmtas;        /* full ones are answered 452 4.2.2 */
+    struct callers *callers;           /* shared by all workers */
+    struct dialogue_log *dialogue_log; /* NULL: no source's policy logs */
+    uint32_t sessions_max;             /* of this worker; what comes beyond gets 421 4.7.0 */
+    uint32_t receive_buffer_bytes;     /* the most that one io_recv hands over */
+    const char *host_name;             /* where nothing is configured; NULL: "localhost" */
 
     /* Callbacks; `owner` is handed back. None may call into sessions again. */
     void *owner;

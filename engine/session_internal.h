@@ -118,6 +118,12 @@ void session_ready(struct session *session);
 void session_take_workspace(struct session *session);
 void session_give_workspace(struct session *session);
 
+/* What log-connections and log-commands say; the caller has looked that they are on. */
+void session_log_opened(const struct session *session);
+void session_log_ended(const struct session *session);
+void session_log_command(const struct session *session, struct bytes line);
+void session_log_replies(const struct session *session, struct bytes replies);
+
 /* The descriptor is closed, no operation is out: frees it. */
 void session_ended(struct session *session);
 /* A reception has gone back to its pool. */

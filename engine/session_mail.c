@@ -550,7 +550,13 @@ static const struct reception_events reception_events = {
     .released = session_reception_released,
 };
 
+static void on_command(void *owner, struct bytes line)
+{
+    session_log_command(owner, line);
+}
+
 const struct server_events session_server_events = {
+    .command = on_command,
     .hello = on_hello,
     .mail = on_mail,
     .rcpt = on_rcpt,

@@ -43,6 +43,7 @@ void session_ready(struct session *session)
         .smtputf8 = source->allow_smtputf8,
         .too_many_fails = source->too_many_rcpts_fails_message,
         .transient_ends = source->disconnect_on_transient_error,
+        .tell_commands = source->log_commands,
         .draining = home->draining,
     };
     session->server.settings = &home->settings;
@@ -210,8 +211,12 @@ void session_close(struct session *session, bool abort)
 {
     assert(session->stage != SESSION_CLOSING);
     struct io *io = session->home->options.io;
-    session->stage = SESSION_CLOSING;
     session->abort = abort;
+    session_refresh(session);
+    if (session->source->log_connections) {
+        session_log_ended(session);
+    }
+    session->stage = SESSION_CLOSING;
     timer_stop(timers_of(session), &session->timer);
     smtp_server_lost(&session->server);
     if (session->reception != NULL) {
@@ -252,6 +257,9 @@ static void send_output(struct session *session)
     session->iov =
         (struct iovec){.iov_base = session->server.workspace->out, .iov_len = output.len};
     session->sending = true;
+    if (session->source->log_commands) {
+        session_log_replies(session, output);
+    }
     io_send(session->home->options.io, &session->send_op, session->fd, &session->iov, 1);
 }
 

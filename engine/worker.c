@@ -38,6 +38,7 @@ int worker_create(struct worker *worker, struct engine *engine, uint32_t index, 
     if (worker->io == NULL) {
         return -1;
     }
+    dialogue_log_init(&worker->dialogue_log, worker->io, index);
     mailboxes_attach(engine->mailboxes, index, worker->io);
     return 0;
 }
@@ -134,6 +135,7 @@ static int create_delivery(struct worker *worker, struct error *error)
         .resolver = worker->resolver,
         .outcomes = worker->outcomes,
         .tls = worker->tls,
+        .dialogue_log = &worker->dialogue_log,
         .worker = worker->index,
         .attempts_max = ATTEMPTS_MAX,
         .prepared_bytes_max = PREPARED_BYTES_MAX,
@@ -164,6 +166,7 @@ static int create_sessions(struct worker *worker, struct error *error)
         .spools = worker->engine->spools,
         .vmtas = worker->vmtas,
         .callers = worker->engine->callers,
+        .dialogue_log = &worker->dialogue_log,
         .sessions_max = max > ENGINE_SESSIONS_MAX ? ENGINE_SESSIONS_MAX : (uint32_t)max,
         .receive_buffer_bytes = RECV_BUFFER_BYTES,
         .host_name = worker->engine->options.host_name,
@@ -295,5 +298,6 @@ void worker_destroy(struct worker *worker)
     resolver_destroy(worker->resolver);
     dns_destroy(worker->dns);
     tls_worker_destroy(worker->tls);
+    dialogue_log_deinit(&worker->dialogue_log);
     *worker = (struct worker){.engine = worker->engine, .io = worker->io, .index = worker->index};
 }

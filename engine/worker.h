@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "dialogue_log.h"
 #include "listening.h"
 
 struct config;
@@ -41,6 +42,7 @@ struct worker {
     struct vmta_chooser *vmtas;
     struct sessions *sessions;
     struct listening listening;
+    struct dialogue_log dialogue_log;
     bool draining, sessions_drained, aborted, sessions_stopped;
     uint64_t turns;
 };

@@ -275,3 +275,13 @@ void logger_write(enum logger_level level, const char *format, ...)
     }
     pthread_mutex_unlock(&lock);
 }
+
+void logger_write_each(enum logger_level level, struct bytes text)
+{
+    if (level < atomic_load(&lowest_level)) {
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    write_line(level, bytes_slice(text, 0, TEXT_MAX), atomic_load(&wall_ms));
+    pthread_mutex_unlock(&lock);
+}

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 
 enum logger_level { LOGGER_DEBUG, LOGGER_INFO, LOGGER_WARNING, LOGGER_ERROR };
@@ -39,6 +40,9 @@ void logger_set_sink(void (*sink)(enum logger_level level, const char *line));
 
 void logger_write(enum logger_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* The same for text as it is, and however often it repeats: its caller bounds its lines. */
+void logger_write_each(enum logger_level level, struct bytes text);
 
 #define LOG_DEBUG(...)   logger_write(LOGGER_DEBUG, __VA_ARGS__)
 #define LOG_INFO(...)    logger_write(LOGGER_INFO, __VA_ARGS__)

@@ -285,6 +285,10 @@ static void take_unsolicited(struct client *client)
 
 static void take_complete(struct client *client, bool more_follows)
 {
+    if (client->settings->tell_replies) {
+        struct bytes first = bytes_of(client->parser.reply.text, client->parser.first_len);
+        client->events->replied(client->owner, client->parser.reply.code, first);
+    }
     if (client->unsolicited) {
         take_unsolicited(client);
         return;

@@ -58,6 +58,7 @@ struct client_settings {
     /* Bodies on the wire at once, >= 1 (max-msg-in-flight); over 1 only where the peer offers
      * CHUNKING and PIPELINING. With 1, one more transaction may be carried without its body. */
     uint32_t in_flight_max;
+    bool tell_replies;    /* calls `replied` */
     bool reuse_after_421; /* smtp-421-means-mx-unavailable no */
 };
 
@@ -138,6 +139,9 @@ struct client_events {
      * NULL if no reply led here. */
     void (*over)(struct client *client, void *owner, enum client_over how, enum client_stage stage,
                  const struct reply *reply);
+    /* A reply is complete, for a log; before anything comes of it. NULL where nobody has
+     * tell_replies. */
+    void (*replied)(void *owner, uint16_t code, struct bytes first_line);
 };
 
 #define CLIENT_OUT_BYTES       2048 /* commands wait here until sent; two RCPTs with DSN fit */

@@ -118,6 +118,7 @@ static enum reply_result end_line(struct reply_parser *parser)
 {
     if (parser->lines == 0) {
         read_enhanced(&parser->reply);
+        parser->first_len = parser->reply.text_len;
     }
     if (parser->line != NULL) {
         parser->line(parser->owner, parser->reply.code, parser->lines,

@@ -70,6 +70,7 @@ struct reply_parser {
      * REPLY_COMPLETE: EHLO's lines are wanted one by one. May be set between two replies. */
     void (*line)(void *owner, uint16_t code, uint32_t number, struct bytes text);
     void *owner;
+    uint16_t first_len; /* so many bytes of the reply's text are its first line's */
     /* private: */
     uint32_t bytes, lines;
     uint16_t line_len, line_code;

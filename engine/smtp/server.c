@@ -155,10 +155,21 @@ static void run_verb(struct smtp_server *server, const struct verb *verb, struct
     }
 }
 
+static void tell_command(struct smtp_server *server, struct bytes line)
+{
+    ptrdiff_t space = bytes_find(line, ' ', 0);
+    struct bytes name = bytes_slice(line, 0, space < 0 ? line.len : (size_t)space);
+    bool known = server_find_verb(name) != NULL;
+    server->events->command(server->owner, known ? line : bytes_of(NULL, 0));
+}
+
 /* line without its line end. */
 static void run_line(struct smtp_server *server, struct bytes line, bool more_follows)
 {
     const char *refusal = line_refusal(line);
+    if (server->settings->tell_commands) {
+        tell_command(server, line);
+    }
     if (refusal != NULL) {
         server_say_error(server, refusal);
         return;

@@ -41,6 +41,7 @@ struct server_settings {
     bool literals;       /* user@[192.0.2.1] is a recipient */
     bool too_many_fails; /* a recipient over rcpts_max: the message is refused at DATA */
     bool transient_ends; /* a 4xx reply is the session's last */
+    bool tell_commands;  /* calls `command` */
     bool draining;       /* outside of a transaction every command but QUIT gets 421 4.3.2 */
 };
 
@@ -74,6 +75,10 @@ struct server_events {
     const char *(*end)(void *owner);
     /* The transaction is dropped. Once per transaction that has begun and did not reach `end`. */
     void (*reset)(void *owner);
+    /* A line that a command is awaited in, for a log, before it is carried out. Empty where it is
+     * no command: then it may be anything, a secret or a message's text. NULL where nobody has
+     * tell_commands. */
+    void (*command)(void *owner, struct bytes line);
 };
 
 /* What is in it before it is lent does not matter. */

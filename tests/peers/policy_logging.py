@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""What log-connections, log-commands and log-transfer-failures write into the engine's log.
+
+    tests/peers/policy_logging.py BUILD [NAME…]"""
+import re
+import sys
+
+from harness import check, check_equal, main, make_content, test, wait_for
+from mx import Close
+
+SECRET = "never in a log"
+
+
+def lines(engine, word):
+    """Lines of the log that have the word, without time and level."""
+    return [line.partition("info: ")[2] for line in engine.process.text().splitlines()
+            if word in line and "info: " in line]
+
+
+def wait_line(engine, word, count=1):
+    wait_for(lambda: len(lines(engine, word)) >= count,
+             lambda: f"{count} lines with {word!r}: {engine.process.text()[-3000:]}")
+    return lines(engine, word)
+
+
+def said(engine, mark):
+    """What was said, by direction; the line's beginning is cut off."""
+    return [line.partition(f" {mark} ")[2] for line in lines(engine, f" {mark} ")]
+
+
+# effect: domain log-connections
+@test("log-connections of a domain: a line when a connection opens and when it ends")
+def domain_connections(world):
+    mx = world.mx()
+    engine = world.engine(domain="log-connections yes")
+    world.send()
+    opened = wait_line(engine, "a.test/v1 #0.1: connected")
+    ended = wait_line(engine, "ended:")
+    way = f"from {world.address(101)} to {mx.address}"
+    check_equal(opened, [f"a.test/v1 #0.1: connected {way} ({mx.address})"], "opened")
+    check_equal(ended, [f"a.test/v1 #0.1: connection {way} ended: QUIT; messages sent: 1"], "ended")
+    check_equal(lines(engine, "client 127"), [], "lines of the source")
+    check_equal(said(engine, ">"), [], "commands")
+
+
+@test("log-connections of a domain: why a connection failed")
+def domain_connection_fails(world):
+    world.mx(greeting="554 5.7.1 go\x07away")
+    engine = world.engine(domain="log-connections yes")
+    world.send()
+    ended = wait_line(engine, "ended:")[0]
+    check(ended.endswith("ended: 554 5.7.1 go\\x07away; messages sent: 0"), ended)
+
+
+# effect: domain log-commands
+@test("log-commands of a domain: each command and first line of a reply, cut, no content")
+def domain_commands(world):
+    world.mx(rcpt="250-first\n250 second", final="250 " + "y" * 400)
+    engine = world.engine(domain="log-commands yes")
+    world.send(content=make_content(subject=SECRET, body=SECRET.encode() + b"\r\n.dot\r\n"))
+    engine.wait_records("d", 1)
+    wait_line(engine, "> QUIT")
+    sent, heard = said(engine, ">"), said(engine, "<")
+    check_equal([line.split()[0] for line in sent if line != "."][:3], ["EHLO", "MAIL", "RCPT"],
+                "commands")
+    check("RCPT TO:<user@a.test>" in sent, sent)
+    check("250 first" in heard, heard)
+    check("250 " + "y" * 196 in heard, heard)
+    check(SECRET not in engine.process.text(), "content is in the log")
+    check_equal(lines(engine, "connected"), [], "lines of log-connections")
+
+
+# effect: domain log-transfer-failures
+@test("log-transfer-failures: a connection that breaks in the message or behind it")
+def transfer_failures(world):
+    quiet = world.mx(11, ["quiet.test"], body=Close())
+    world.mx(12, ["a.test"], body=Close())
+    world.mx(13, ["b.test"], final=Close())
+    engine = world.engine(domain="retry-recipients-after 1h",
+                          extra="<domain a.test>\n    log-transfer-failures yes\n</domain>\n"
+                                "<domain b.test>\n    log-transfer-failures yes\n</domain>")
+    for name in ("a", "b", "quiet"):
+        world.send(f"u@{name}.test")
+    engine.wait_records("t", 3)
+    check(quiet.transactions, "the third was tried")
+    broke = sorted(wait_line(engine, " broke ", 2))
+    check_equal(len(broke), 2, "lines")
+    check(broke[0].startswith("a.test/v1 #") and "<u@a.test>, recipients open: 1" in broke[0],
+          broke[0])
+    check(f"to {world.address(13)} broke after the end of the message: " in broke[1], broke[1])
+
+
+# effect: source log-connections
+@test("log-connections of a source: the client's address, name, end and count")
+def source_connections(world):
+    world.mx()
+    engine = world.engine(source="log-connections yes")
+    world.send()
+    ended = wait_line(engine, "ended:")
+    opened = lines(engine, "connected")
+    check_equal(len(opened), 1, "lines of an opening")
+    place = r"client 127\.0\.0\.1:\d+ \({}\) "
+    check(re.fullmatch(place.format("") + f"connected to {world.net}.1:2525", opened[0]), opened)
+    check(re.fullmatch(place.format("client.example.test") +
+                       "ended: closed by the client; messages taken: 1", ended[0]), ended)
+    check_equal(said(engine, "<"), [], "commands")
+
+
+# effect: source log-commands
+@test("log-commands of a source: commands and replies; no content, nothing behind AUTH")
+def source_commands(world):
+    world.mx()
+    engine = world.engine(source="log-commands yes")
+    with world.client() as client:
+        client.hello()
+        client.command(f"AUTH PLAIN {SECRET}")
+        client.command("bmV2ZXIgaW4gYSBsb2c=")
+        client.message("user@a.test", subject=SECRET)
+        client.command("QUIT")
+    wait_line(engine, "< QUIT")
+    engine.wait_records("d", 1)
+    heard, sent = said(engine, "<"), said(engine, ">")
+    check_equal(heard, ["EHLO client.example.test", "AUTH (not shown)", "(no command)",
+                        "MAIL FROM:<sender@in.test>", "RCPT TO:<user@a.test>", "DATA", "QUIT"],
+                "heard")
+    check_equal([line[:3] for line in sent],
+                ["220", "250", "502", "500", "250", "250", "354", "250", "221"], "sent")
+    check(SECRET not in engine.process.text() and "bmV2" not in engine.process.text(),
+          "content or a secret is in the log")
+    check_equal(lines(engine, "connected"), [], "lines of log-connections")
+
+
+@test("log-commands: 1000 lines a second, then how many were left out")
+def bounded(world):
+    world.mx()
+    engine = world.engine(source="log-commands yes")
+    count = 900
+    with world.client() as client:
+        client.hello()
+        client.expect("MAIL FROM:<sender@in.test>", 250)
+        client.send("".join(f"RCPT TO:<u{i}@a.test>\r\n" for i in range(count)))
+        for _ in range(count):
+            client.reply()
+        client.command("QUIT")
+    text = wait_line(engine, "were left out")
+    left_out = sum(int(line.split()[0]) for line in text)
+    written = len(said(engine, "<")) + len(said(engine, ">"))
+    check_equal(written + left_out, 1 + 2 * (3 + count), "lines written and left out")
+    check(written >= 1000, f"only {written} were written")
+
+
+@test("logging: nothing of connections is in the log where nobody asked")
+def off(world):
+    world.mx(11, ["a.test"])
+    world.mx(12, ["b.test"], final=Close())
+    engine = world.engine()
+    world.send("u@a.test")
+    world.send("u@b.test")
+    engine.wait_records("d", 1)
+    engine.wait_records("t", 1)
+    text = engine.process.text()
+    for word in ("connected", "ended:", " < ", " > ", " broke "):
+        check(word not in text, lambda: f"{word!r} is in the log: {text[-2000:]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(__doc__.splitlines()[0]))
