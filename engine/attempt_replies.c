@@ -13,6 +13,7 @@
 #include "queue.h"
 #include "schedule.h"
 #include "site.h"
+#include "site_mode.h"
 
 static uint64_t now_ms(const struct attempt *attempt)
 {
@@ -282,7 +283,9 @@ static void on_established(struct client *client, void *owner)
     if (attempt->queue != NULL) {
         /* Others that failed at the same time may have held it: but this host does answer. */
         attempt->queue->retry_index = 0;
-        queue_hold_until(attempt->queue, 0, now_ms(attempt));
+        if (!site_is_held(attempt->site, now_ms(attempt))) {
+            queue_hold_until(attempt->queue, 0, now_ms(attempt));
+        }
         schedule_clock_moved(attempt->attempts->scheduler, attempt->queue);
         attempt->queue = NULL;
     }

@@ -216,6 +216,9 @@ void schedule_disable_source(struct site *site, const struct address *source, ui
 /* Who has waited for an address need not wait for the retry clock as well. */
 static void open_queues(struct site *site)
 {
+    if (site_is_held(site, now_ms(site))) {
+        return;
+    }
     for (struct list_node *node = list_first(&site->queues); node != NULL;
          node = list_next(&site->queues, node)) {
         struct queue *queue = CONTAINER_OF(node, struct queue, site_node);
@@ -276,6 +279,7 @@ void schedule_hold_site(struct site *site, uint64_t for_ms)
         schedule_clock_moved(site->scheduler, queue);
     }
     if (mode != NULL) {
+        mode->held_until_ms = now + for_ms;
         mode->to_act = true; /* what is on the wire without its body comes back */
         schedule_mark(site->scheduler, site);
     }
@@ -339,6 +343,7 @@ void schedule_bounce_all(struct site *site, const struct reply *reply)
         queue_retry_now(queue, now_ms(site)); /* into the list of those that are ready … */
         queue_hold_until(queue, now_ms(site) + BOUNCE_HOLD_MS, now_ms(site)); /* … and stay there */
     }
+    mode->held_until_ms = now_ms(site) + BOUNCE_HOLD_MS;
     mode->to_act = true; /* what is prepared comes back and bounces, too */
     set_timer(mode);
 }
@@ -355,6 +360,7 @@ static void bounce_some(struct site_mode *mode)
     if (!more) {
         free(mode->bounce);
         mode->bounce = NULL;
+        mode->held_until_ms = 0;
         open_queues(site);
     }
 }

@@ -388,6 +388,9 @@ static void retry_site(void *owner, struct site *site)
         schedule_clock_moved(site->scheduler, queue);
     }
     site->hold_opening_ms = 0;
+    if (site->mode != NULL) {
+        site->mode->held_until_ms = 0;
+    }
     command->count++;
 }
 

@@ -40,12 +40,19 @@ struct site_mode {
     uint32_t next_skipped;
     struct address told_source; /* new connections use it while told_until_ms lasts */
     uint64_t told_until_ms;
-    struct reply *bounce; /* all that waits bounces with it; NULL: nothing does */
+    uint64_t held_until_ms; /* a rule holds its queues, also when a host answers meanwhile */
+    struct reply *bounce;   /* all that waits bounces with it; NULL: nothing does */
 };
 
 static inline bool site_in_backoff(const struct site *site)
 {
     return site->mode != NULL && site->mode->state.backoff;
+}
+
+/* Does a rule hold its queues, whatever a host that answers now may say? */
+static inline bool site_is_held(const struct site *site, uint64_t now_ms)
+{
+    return site->mode != NULL && site->mode->held_until_ms > now_ms;
 }
 
 /* ---- the settings in force: the mode's, where it has one ---- */

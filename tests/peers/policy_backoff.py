@@ -7,7 +7,7 @@ import time
 from collections import Counter
 
 from harness import check, check_equal, main, test, wait_for
-from mx import Turns
+from mx import Delay, Turns
 
 
 def rules(*lines):
@@ -249,6 +249,22 @@ def defer_queue(world):
     engine.wait_records("d", 2)
     check(time.monotonic() - begin >= 2, "nothing leaves before")
     check_equal(len(mx.messages), 2, "messages")
+
+
+@test("defer-queue: a connection that was opening meanwhile does not end it")
+def defer_queue_others(world):
+    mx = world.mx(greeting=Turns("220 mx ESMTP", [Delay(1), "220 mx ESMTP"]),
+                  rcpt=Turns("450 4.3.2 not now", "250 2.1.5 ok"))
+    engine = world.engine(globals=rules("/not now/ defer-queue duration=1h"),
+                          domain="smtp-pattern-list p")
+    engine.control("pause queue", "*/*")
+    for i in range(2):
+        world.send(f"u{i}@a.test")
+    engine.control("resume queue", "*/*")
+    engine.wait_records("t", 1)
+    wait_for(lambda: len([one for one in mx.sessions if one.hello]) == 2, "the other is greeted")
+    time.sleep(0.5)
+    check_equal((len(mx.messages), engine.queued()), (0, 2), "messages, and what waits")
 
 
 @test("set queue --mode: backoff and normal by command, seen in show queue, kept over kill -9")
