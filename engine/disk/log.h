@@ -167,7 +167,8 @@ uint64_t log_synced(const struct log *log);
  * is written. Without it a record is written within 5 ms and synced within sync_after_ms. */
 void log_want_sync(struct log *log);
 
-/* End of the keeper's turn: what is wanted is handed to the kernel in one write. */
+/* End of the keeper's turn: what is wanted is handed to the kernel, as one write that is also the
+ * sync if nothing written before it waits for one. */
 void log_flush(struct log *log);
 
 /* True: a second failure in a row; nothing can be appended until a restart. */

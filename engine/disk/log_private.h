@@ -73,7 +73,8 @@ struct log_write {
     struct io_op op;
     struct log *log;
     struct iovec iov[2];
-    uint64_t to; /* position after it */
+    uint64_t to;  /* position after it */
+    bool synced; /* and on stable storage when it is done */
     int result;
     bool finished;
 };
@@ -131,7 +132,8 @@ struct log {
     /* Staging: positions appended >= submitted >= written >= synced. */
     char *ring;
     uint64_t ring_bytes, ring_base;
-    uint64_t appended, submitted, written, synced, wanted;
+    uint64_t appended, submitted, written, synced;
+    uint64_t due, wanted; /* to be written as soon as a write is free; and to be synced */
     struct log_write writes[LOG_WRITES_MAX];
     uint32_t write_first, write_count;
     bool room_wanted;
@@ -204,6 +206,8 @@ void log_room_now(struct log *log);
 /* log_sync.c */
 void log_sync_init(struct log *log);
 void log_sync_advance(struct log *log);
+bool log_syncing(const struct log *log);
+void log_synced_by_write(struct log *log, uint64_t position);
 void log_seal_start(struct log *log);
 void log_fail(struct log *log, const char *what, int result);
 bool log_all_home(const struct log *log);

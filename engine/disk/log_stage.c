@@ -35,35 +35,9 @@ static struct log_segment *segment_of_position(const struct log *log, uint64_t p
     return before ? log->sealing : log->open;
 }
 
-static void on_written(struct io_op *op, int result)
-{
-    struct log_write *write = CONTAINER_OF(op, struct log_write, op);
-    struct log *log = write->log;
-    write->finished = true;
-    write->result = result;
-    while (log->write_count > 0 && log->writes[log->write_first].finished) {
-        const struct log_write *first = &log->writes[log->write_first];
-        if (first->result < 0) {
-            log_fail(log, "write", first->result);
-        } else if (!log->failing) {
-            log->written = first->to;
-        }
-        log->write_first = (log->write_first + 1) % LOG_WRITES_MAX;
-        log->write_count--;
-    }
-    if (log->failing) {
-        log_failure_advance(log);
-        return;
-    }
-    if (log->written == log->appended) {
-        log->ring_base = log->appended;
-    }
-    log_stage_submit(log);
-    log_sync_advance(log);
-    log_room_now(log);
-}
+static void on_written(struct io_op *op, int result);
 
-static void submit_one(struct log *log)
+static void submit_one(struct log *log, bool synced)
 {
     struct log_segment *segment = segment_of_position(log, log->submitted);
     uint64_t end = segment == log->sealing ? log->open->base_position : log->appended;
@@ -76,6 +50,7 @@ static void submit_one(struct log *log)
     io_op_init(&write->op, on_written);
     write->log = log;
     write->finished = false;
+    write->synced = synced;
     write->to = log->submitted + len;
     char *at = ring_at(log, log->submitted);
     uint64_t first = (uint64_t)(log->ring + log->ring_bytes - at);
@@ -85,16 +60,71 @@ static void submit_one(struct log *log)
     uint64_t offset = LOG_HEADER_BYTES + (log->submitted - segment->base_position);
     assert(offset + len <= segment->bytes);
     log->submitted += len;
-    io_write(log->io, &write->op, segment->fd, write->iov, first < len ? 2 : 1, offset);
+    (synced ? io_write_synced : io_write)(log->io, &write->op, segment->fd, write->iov,
+                                          first < len ? 2 : 1, offset);
+}
+
+/* What is due, as far as writes are free. */
+static void submit_due(struct log *log)
+{
+    while (log->submitted < log->due && log->write_count < LOG_WRITES_MAX) {
+        submit_one(log, false);
+    }
 }
 
 void log_stage_submit(struct log *log)
 {
-    if (log->failing || log->stopped) {
+    if (!log->failing && !log->stopped) {
+        log->due = log->appended;
+        submit_due(log);
+    }
+}
+
+static void on_written(struct io_op *op, int result)
+{
+    struct log_write *write = CONTAINER_OF(op, struct log_write, op);
+    struct log *log = write->log;
+    uint64_t synced = 0;
+    write->finished = true;
+    write->result = result;
+    while (log->write_count > 0 && log->writes[log->write_first].finished) {
+        const struct log_write *first = &log->writes[log->write_first];
+        if (first->result < 0) {
+            log_fail(log, "write", first->result);
+        } else if (!log->failing) {
+            log->written = first->to;
+            synced = first->synced ? first->to : synced;
+        }
+        log->write_first = (log->write_first + 1) % LOG_WRITES_MAX;
+        log->write_count--;
+    }
+    if (log->failing) {
+        log_failure_advance(log);
         return;
     }
-    while (log->submitted < log->appended && log->write_count < LOG_WRITES_MAX) {
-        submit_one(log);
+    if (log->written == log->appended) {
+        log->ring_base = log->appended;
+    }
+    submit_due(log);
+    if (synced > 0) {
+        log_synced_by_write(log, synced);
+    } else {
+        log_sync_advance(log);
+    }
+    log_room_now(log);
+}
+
+/* Not while a sync is under way: what comes together meanwhile shares the next. */
+void log_flush(struct log *log)
+{
+    if (log->wanted <= log->submitted || log_syncing(log) || log->failing || log->stopped) {
+        return;
+    }
+    bool nothing_unsynced = log->submitted == log->synced && log->sealing == NULL;
+    if (log->options.sync && nothing_unsynced && log->appended - log->submitted <= LOG_WRITE_MAX) {
+        submit_one(log, true);
+    } else {
+        log_stage_submit(log);
     }
 }
 
@@ -106,13 +136,6 @@ static void on_write_timer(struct timer *timer)
 void log_stage_init(struct log *log)
 {
     timer_init(&log->write_timer, on_write_timer);
-}
-
-void log_flush(struct log *log)
-{
-    if (log->wanted > log->submitted || log->appended - log->submitted >= LOG_STAGE_EAGER) {
-        log_stage_submit(log);
-    }
 }
 
 /* ---- appending ---------------------------------------------------------------------------- */

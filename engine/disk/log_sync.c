@@ -1,7 +1,10 @@
 /* Group commit, sealing, and what a failed write or sync means.
  *
- * One fdatasync at most is under way. When it ends the next begins at once if somebody waits for
- * what has been written meanwhile: the slower the disk, the more share one sync.
+ * One sync at most is under way. What somebody waits for stays staged meanwhile and goes when it
+ * ends: the slower the disk, the more share the next. If nothing written before waits for a sync,
+ * that is one write which is durable when it comes home (RWF_DSYNC): both writes and syncs are
+ * handed to a kernel thread, and so there is one hand-over instead of two or more. Else it is
+ * written and an fdatasync follows.
  *
  * Sealing: SEAL_DRAIN         what is staged for the old segment is being written
  *          SEAL_FOOTER        footer pieces are written, one at a time
@@ -131,6 +134,19 @@ static void synced_to(struct log *log, uint64_t position, enum log_seal_state en
     }
 }
 
+bool log_syncing(const struct log *log)
+{
+    const struct log_write *first = &log->writes[log->write_first];
+    return io_busy(&log->sync_op) || (log->write_count > 0 && first->synced);
+}
+
+void log_synced_by_write(struct log *log, uint64_t position)
+{
+    log->counters.syncs++;
+    log->failures_in_row = 0;
+    synced_to(log, position, SEAL_NONE);
+}
+
 static void on_synced(struct io_op *op, int result)
 {
     struct log *log = CONTAINER_OF(op, struct log, sync_op);
@@ -169,6 +185,7 @@ void log_sync_advance(struct log *log)
         return;
     }
     seal_advance(log);
+    log_flush(log);
     if (!log->options.sync) {
         advance_unsynced(log);
         return;
@@ -176,7 +193,7 @@ void log_sync_advance(struct log *log)
     uint64_t limit = sync_limit(log);
     enum log_seal_state ends = sync_of_seal(log);
     bool wanted = log->wanted > log->synced && limit > log->synced;
-    if (io_busy(&log->sync_op) || (ends == SEAL_NONE && !wanted)) {
+    if (log_syncing(log) || (ends == SEAL_NONE && !wanted)) {
         return;
     }
     const struct log_segment *segment = log->sealing != NULL ? log->sealing : log->open;
@@ -194,7 +211,6 @@ static void on_sync_timer(struct timer *timer)
 {
     struct log *log = CONTAINER_OF(timer, struct log, sync_timer);
     log_want_sync(log);
-    log_stage_submit(log);
     log_sync_advance(log);
 }
 

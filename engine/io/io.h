@@ -179,6 +179,10 @@ void io_poll(struct io *io, struct io_op *op, int fd, uint32_t events);
 void io_read(struct io *io, struct io_op *op, int fd, void *data, size_t len, uint64_t offset);
 void io_write(struct io *io, struct io_op *op, int fd, struct iovec *iov, size_t iov_count,
               uint64_t offset);
+/* The same, and what was written is on stable storage when it is done (RWF_DSYNC): one hand-over
+ * for what would be two. Says nothing about other bytes of the file. */
+void io_write_synced(struct io *io, struct io_op *op, int fd, struct iovec *iov, size_t iov_count,
+                     uint64_t offset);
 void io_fdatasync(struct io *io, struct io_op *op, int fd);
 
 /* Blocking: for start, reload, rotation and helper threads (io/work.h), not for the steady state

@@ -49,6 +49,7 @@ enum io_kind {
     IO_KIND_POLL,
     IO_KIND_READ,
     IO_KIND_WRITE,
+    IO_KIND_WRITE_SYNCED,
     IO_KIND_SYNC,
 };
 

@@ -129,6 +129,14 @@ void io_write(struct io *io, struct io_op *op, int fd, struct iovec *iov, size_t
     start_transfer(io, op, IO_KIND_WRITE, fd);
 }
 
+void io_write_synced(struct io *io, struct io_op *op, int fd, struct iovec *iov, size_t iov_count,
+                     uint64_t offset)
+{
+    begin_transfer(op, iov, iov_count);
+    op->detail[1] = offset;
+    start_transfer(io, op, IO_KIND_WRITE_SYNCED, fd);
+}
+
 void io_fdatasync(struct io *io, struct io_op *op, int fd)
 {
     start_kind(io, op, IO_KIND_SYNC, fd);
@@ -242,6 +250,7 @@ void io_complete(struct io *io, struct io_op *op, int result, bool more)
     case IO_KIND_SEND:
     case IO_KIND_READ:
     case IO_KIND_WRITE:
+    case IO_KIND_WRITE_SYNCED:
         on_moved(io, op, result, cancelled);
         break;
     case IO_KIND_CONNECT:

@@ -183,6 +183,10 @@ static void fill(struct ring *ring, struct io_op *op, struct io_uring_sqe *entry
     case IO_KIND_WRITE:
         fill_write(op, entry);
         break;
+    case IO_KIND_WRITE_SYNCED:
+        fill_write(op, entry);
+        entry->rw_flags = RWF_DSYNC;
+        break;
     case IO_KIND_SYNC:
         io_uring_prep_fsync(entry, op->fd, IORING_FSYNC_DATASYNC);
         break;

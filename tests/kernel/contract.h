@@ -80,6 +80,7 @@ struct contract {
 
 #define CONTRACT_FILE_FACTS(FACT)                                                                  \
     FACT(written_bytes_are_read_back)                                                              \
+    FACT(a_synced_write_moves_all_its_pieces)                                                      \
     FACT(a_read_past_the_end_is_short)                                                             \
     FACT(a_write_beyond_the_end_leaves_zeros_before_it)                                            \
     FACT(a_write_of_many_pieces_keeps_their_order)                                                 \

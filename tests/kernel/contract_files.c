@@ -77,6 +77,22 @@ void contract_written_bytes_are_read_back(struct contract *contract)
     remove_file(contract, "log");
 }
 
+void contract_a_synced_write_moves_all_its_pieces(struct contract *contract)
+{
+    char seen[16] = {0}, first[] = "first ", second[] = "second";
+    struct iovec pieces[] = {{first, 6}, {second, 6}};
+    struct tracked write;
+    int fd = open_file(contract, "log", NEW_FILE);
+    tracked_init(&write);
+    io_write_synced(contract->io, &write.op, fd, pieces, 2, 2);
+    WANT_INT(write.count, 0);
+    WANT_INT(tracked_wait(contract, &write), 12);
+    WANT_INT(queued_read(contract, fd, seen, sizeof seen, 2), 12);
+    WANT(memcmp(seen, "first second", 12) == 0);
+    io_file_close(contract->io, fd);
+    remove_file(contract, "log");
+}
+
 void contract_a_read_past_the_end_is_short(struct contract *contract)
 {
     char seen[64];

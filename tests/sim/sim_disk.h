@@ -76,10 +76,10 @@ int64_t inode_read(struct sim_inode *inode, void *data, uint64_t len, uint64_t o
 int inode_write(struct sim_inode *inode, const void *data, uint64_t len, uint64_t offset);
 int inode_truncate(struct sim_inode *inode, uint64_t size);
 
-/* What a sync that begins now will have made durable when it ends. Owned by the caller until
- * inode_sync_end or inode_sync_drop. */
+/* What a sync of these bytes that begins now will have made durable when it ends; the size of the
+ * file is part of it. Owned by the caller until inode_sync_end or inode_sync_drop. */
 struct sim_snapshot;
-struct sim_snapshot *inode_sync_begin(struct sim_inode *inode);
+struct sim_snapshot *inode_sync_begin(struct sim_inode *inode, uint64_t offset, uint64_t len);
 /* 0, or -EIO: then any part of it reached the platter and the rest never will, though it is not
  * dirty any more: a second sync reports success, as on Linux. */
 int inode_sync_end(struct sim_inode *inode, struct sim_snapshot *snapshot);

@@ -104,14 +104,40 @@ static int write_whole(struct sim_op *op)
     return result;
 }
 
+static void on_synced(struct sim_event *event)
+{
+    struct sim_op *op = CONTAINER_OF(event, struct sim_op, event);
+    struct sim_snapshot *snapshot = op->file.snapshot;
+    op->file.snapshot = NULL;
+    int result = inode_sync_end(inode_of(op), snapshot);
+    sim_note(op->io->sim, "sync bytes", op->io->index, (uint64_t)(int64_t)result);
+    sim_op_finish(op, result < 0 ? result : (int)op->file.len);
+}
+
+static void begin_sync_of(struct sim_op *op, uint64_t offset, uint64_t len)
+{
+    op->file.snapshot = inode_sync_begin(inode_of(op), offset, len);
+    complete_in(op, on_synced, disk_sync_us(op->io->sim->disk));
+}
+
+static void drop_sync(struct sim_op *op)
+{
+    inode_sync_drop(op->file.snapshot);
+}
+
 static void on_write(struct sim_event *event)
 {
     struct sim_op *op = CONTAINER_OF(event, struct sim_op, event);
+    uint64_t offset = place_of(op->file.file, op->file.offset);
     int result = write_whole(op);
     if (result < 0) { /* some of it may be there all the same */
         sim_file_write_part(op, sim_between(op->io->sim, 0, op->file.len));
+        sim_op_finish(op, result);
+    } else if (op->file.synced) {
+        begin_sync_of(op, offset, op->file.len);
+    } else {
+        sim_op_finish(op, (int)op->file.len);
     }
-    sim_op_finish(op, result < 0 ? result : (int)op->file.len);
 }
 
 static void begin_write(struct sim_op *op)
@@ -119,8 +145,8 @@ static void begin_write(struct sim_op *op)
     complete_in(op, on_write, disk_write_us(op->io->sim->disk));
 }
 
-void io_write(struct io *io, struct io_op *op, int fd, struct iovec *iov, size_t iov_count,
-              uint64_t offset)
+static struct sim_op *start_write(struct io *io, struct io_op *op, int fd, struct iovec *iov,
+                                  size_t iov_count, uint64_t offset)
 {
     struct sim_op *started = start(io, op, SIM_OP_WRITE, fd, begin_write);
     started->file.iov = iov;
@@ -129,27 +155,26 @@ void io_write(struct io *io, struct io_op *op, int fd, struct iovec *iov, size_t
     for (size_t i = 0; i < iov_count; i++) {
         started->file.len += iov[i].iov_len;
     }
+    return started;
 }
 
-static void on_sync(struct sim_event *event)
+void io_write(struct io *io, struct io_op *op, int fd, struct iovec *iov, size_t iov_count,
+              uint64_t offset)
 {
-    struct sim_op *op = CONTAINER_OF(event, struct sim_op, event);
-    struct sim_snapshot *snapshot = op->file.snapshot;
-    op->file.snapshot = NULL;
-    int result = inode_sync_end(inode_of(op), snapshot);
-    sim_note(op->io->sim, "sync bytes", op->io->index, (uint64_t)(int64_t)result);
-    sim_op_finish(op, result);
+    start_write(io, op, fd, iov, iov_count, offset);
+}
+
+void io_write_synced(struct io *io, struct io_op *op, int fd, struct iovec *iov, size_t iov_count,
+                     uint64_t offset)
+{
+    struct sim_op *started = start_write(io, op, fd, iov, iov_count, offset);
+    started->file.synced = true;
+    started->drop = drop_sync;
 }
 
 static void begin_sync(struct sim_op *op)
 {
-    op->file.snapshot = inode_sync_begin(inode_of(op));
-    complete_in(op, on_sync, disk_sync_us(op->io->sim->disk));
-}
-
-static void drop_sync(struct sim_op *op)
-{
-    inode_sync_drop(op->file.snapshot);
+    begin_sync_of(op, 0, UINT64_MAX);
 }
 
 void io_fdatasync(struct io *io, struct io_op *op, int fd)
@@ -264,7 +289,7 @@ int io_file_sync(struct io *io, int fd)
 {
     struct sim_inode *inode = file_of(io, fd)->inode;
     sim_block(io->sim, disk_sync_us(io->sim->disk));
-    return inode_sync_end(inode, inode_sync_begin(inode));
+    return inode_sync_end(inode, inode_sync_begin(inode, 0, UINT64_MAX));
 }
 
 int64_t io_file_read_at(struct io *io, int fd, void *data, size_t len, uint64_t offset)

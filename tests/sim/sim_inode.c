@@ -233,17 +233,22 @@ int inode_truncate(struct sim_inode *inode, uint64_t size)
 
 /* ---- sync ------------------------------------------------------------------------------- */
 
-struct sim_snapshot *inode_sync_begin(struct sim_inode *inode)
+struct sim_snapshot *inode_sync_begin(struct sim_inode *inode, uint64_t offset, uint64_t len)
 {
+    uint64_t last = len == 0 ? 0 : (offset + len - 1) / SIM_SECTOR_BYTES;
     struct sim_snapshot *snapshot =
         sim_take(sizeof(*snapshot) + inode->dirty_count * sizeof(struct sector_copy));
     snapshot->size = inode->live.size;
-    snapshot->count = inode->dirty_count;
-    for (uint32_t i = 0; i < snapshot->count; i++) {
-        struct sector_copy *copy = &snapshot->copies[i];
-        copy->sector = inode->dirty[i];
-        copy->version = inode->versions[copy->sector];
-        sector_get(&inode->live, copy->sector, copy->bytes);
+    snapshot->count = 0;
+    for (uint32_t i = 0; len > 0 && i < inode->dirty_count; i++) {
+        uint32_t sector = inode->dirty[i];
+        if (sector < offset / SIM_SECTOR_BYTES || sector > last) {
+            continue;
+        }
+        struct sector_copy *copy = &snapshot->copies[snapshot->count++];
+        copy->sector = sector;
+        copy->version = inode->versions[sector];
+        sector_get(&inode->live, sector, copy->bytes);
     }
     return snapshot;
 }

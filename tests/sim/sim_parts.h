@@ -158,6 +158,7 @@ struct sim_op {
             size_t iov_count, len;
             uint64_t offset;
             void *snapshot; /* of a sync */
+            bool synced;    /* a write that is to be one, too */
         } file;
         struct {
             void *work;

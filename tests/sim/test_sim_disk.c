@@ -113,6 +113,42 @@ TEST(what_was_synced_survives_a_power_loss)
     }
 }
 
+TEST(a_synced_write_survives_a_power_loss_and_vouches_for_nothing_else)
+{
+    int others_lost = 0;
+    for (uint64_t seed = 0; seed < WORLDS; seed++) {
+        static char text[1000];
+        struct scene scene = scene_open(seed, 0);
+        struct seen write;
+        struct iovec piece = {text, 1000};
+        memset(text, 'b', sizeof(text));
+        int fd = create(&scene, "/spool/a");
+        CHECK_INT(io_directory_sync(scene.io, "/spool"), 0);
+        fill(&scene, fd, 'a', 4096);
+        io_write_synced(scene.io, &fresh(&write)->op, fd, &piece, 1, 4096);
+        CHECK_INT(wait_for(&scene, &write), 1000);
+        crash(&scene, SIM_POWER);
+        CHECK_INT(count_of(&scene, "/spool/a", 'b'), 1000);
+        others_lost += count_of(&scene, "/spool/a", 'a') < 4096;
+        scene_close(&scene);
+    }
+    CHECK(others_lost > 10);
+}
+
+TEST(a_synced_write_whose_sync_fails_says_so)
+{
+    struct scene scene = scene_open(1, 0);
+    struct seen write;
+    char text[] = "text";
+    struct iovec piece = {text, 4};
+    int fd = create(&scene, "/spool/a");
+    sim_disk_break(scene.sim, false, true);
+    io_write_synced(scene.io, &fresh(&write)->op, fd, &piece, 1, 0);
+    CHECK_INT(wait_for(&scene, &write), -EIO);
+    io_file_close(scene.io, fd);
+    scene_close(&scene);
+}
+
 TEST(unsynced_sectors_are_kept_lost_or_torn)
 {
     int all = 0, none = 0, torn = 0;
