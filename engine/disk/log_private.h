@@ -73,7 +73,7 @@ struct log_write {
     struct io_op op;
     struct log *log;
     struct iovec iov[2];
-    uint64_t to;  /* position after it */
+    uint64_t to; /* position after it */
     bool synced; /* and on stable storage when it is done */
     int result;
     bool finished;
@@ -81,7 +81,7 @@ struct log_write {
 
 enum log_seal_state {
     SEAL_NONE,
-    SEAL_DRAIN,
+    SEAL_RECORDS,
     SEAL_FOOTER,
     SEAL_SYNC_FOOTER,
     SEAL_TRAILER,
@@ -142,7 +142,6 @@ struct log {
     /* Sync and seal. */
     struct io_op sync_op;
     uint64_t sync_target;
-    enum log_seal_state sync_for; /* what the sync under way is the end of */
     enum log_seal_state seal_state;
     struct log_footer footer;
     struct io_op seal_op;
@@ -207,6 +206,8 @@ void log_room_now(struct log *log);
 void log_sync_init(struct log *log);
 void log_sync_advance(struct log *log);
 bool log_syncing(const struct log *log);
+/* Whether the next write may be its own sync: nothing before it waits for one. */
+bool log_write_may_sync(const struct log *log);
 void log_synced_by_write(struct log *log, uint64_t position);
 void log_seal_start(struct log *log);
 void log_fail(struct log *log, const char *what, int result);

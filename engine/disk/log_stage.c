@@ -120,8 +120,7 @@ void log_flush(struct log *log)
     if (log->wanted <= log->submitted || log_syncing(log) || log->failing || log->stopped) {
         return;
     }
-    bool nothing_unsynced = log->submitted == log->synced && log->sealing == NULL;
-    if (log->options.sync && nothing_unsynced && log->appended - log->submitted <= LOG_WRITE_MAX) {
+    if (log_write_may_sync(log) && log->appended - log->submitted <= LOG_WRITE_MAX) {
         submit_one(log, true);
     } else {
         log_stage_submit(log);

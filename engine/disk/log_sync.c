@@ -6,13 +6,13 @@
  * handed to a kernel thread, and so there is one hand-over instead of two or more. Else it is
  * written and an fdatasync follows.
  *
- * Sealing: SEAL_DRAIN         what is staged for the old segment is being written
+ * Sealing: SEAL_RECORDS       the old segment's records become durable; nothing in the next is
+ *                             synced before, and so nothing in it is answered before
  *          SEAL_FOOTER        footer pieces are written, one at a time
- *          SEAL_SYNC_FOOTER   records and footer become durable
+ *          SEAL_SYNC_FOOTER   the footer becomes durable
  *          SEAL_TRAILER       the trailer is written: who finds it may rely on all before it
- *          SEAL_SYNC_TRAILER  the trailer becomes durable; only then is the next segment synced,
- *                             and so nothing in it is answered before
- * Syncs for those who wait in the old segment go on between the footer's writes.
+ *          SEAL_SYNC_TRAILER  the trailer becomes durable
+ * From SEAL_FOOTER on nobody waits for it: a restart that finds no trailer scans the records.
  *
  * After a failed write or sync the kernel may have dropped the dirty pages and a second sync
  * would lie. So the segment ends at what was synced before, for good: the next segment's header
@@ -44,11 +44,35 @@ static void write_trailer(struct log *log)
     seal_write(log, LOG_TRAILER_BYTES, log->sealing->bytes - LOG_TRAILER_BYTES);
 }
 
+static void seal_finish(struct log *log)
+{
+    struct log_segment *segment = log->sealing;
+    segment->sealed = true;
+    segment->state = SEGMENT_CLOSED;
+    log_entries_drop(log, segment);
+    log->sealing = NULL;
+    log->seal_state = SEAL_NONE;
+    log_room_now(log);
+}
+
+/* What was written of footer or trailer becomes durable; then comes what follows `state`. */
+static void seal_sync(struct log *log, enum log_seal_state state)
+{
+    log->seal_state = state;
+    if (log->options.sync) {
+        io_fdatasync(log->io, &log->seal_op, log->sealing->fd);
+    } else if (state == SEAL_SYNC_FOOTER) {
+        write_trailer(log);
+    } else {
+        seal_finish(log);
+    }
+}
+
 static void write_footer(struct log *log)
 {
     uint32_t len = log_footer_piece(log, &log->footer, log->piece);
     if (len == 0) {
-        log->seal_state = SEAL_SYNC_FOOTER;
+        seal_sync(log, SEAL_SYNC_FOOTER);
         return;
     }
     log->footer_offset += len;
@@ -56,9 +80,15 @@ static void write_footer(struct log *log)
     seal_write(log, len, log->footer_offset - len);
 }
 
+/* Whether the records of the segment being sealed are safe: if so, syncs are of the open one. */
+static bool sealing_is_safe(const struct log *log)
+{
+    return log->sealing == NULL || log->synced >= log->open->base_position;
+}
+
 static void seal_advance(struct log *log)
 {
-    if (log->seal_state == SEAL_DRAIN && log->written >= log->open->base_position) {
+    if (log->seal_state == SEAL_RECORDS && sealing_is_safe(log)) {
         log->seal_state = SEAL_FOOTER;
         log->footer_offset = log->sealing->records_end;
         log_footer_begin(&log->footer, log->sealing);
@@ -66,7 +96,7 @@ static void seal_advance(struct log *log)
     }
 }
 
-static void on_seal_written(struct io_op *op, int result)
+static void on_sealed(struct io_op *op, int result)
 {
     struct log *log = CONTAINER_OF(op, struct log, seal_op);
     if (result < 0) {
@@ -76,62 +106,47 @@ static void on_seal_written(struct io_op *op, int result)
         log_failure_advance(log);
         return;
     }
-    if (log->seal_state == SEAL_FOOTER) {
+    switch (log->seal_state) {
+    case SEAL_NONE:
+    case SEAL_RECORDS:
+        assert(log->seal_state > SEAL_RECORDS);
+        break;
+    case SEAL_FOOTER:
         write_footer(log);
-    } else {
-        assert(log->seal_state == SEAL_TRAILER);
-        log->seal_state = SEAL_SYNC_TRAILER;
+        break;
+    case SEAL_SYNC_FOOTER:
+        write_trailer(log);
+        break;
+    case SEAL_TRAILER:
+        seal_sync(log, SEAL_SYNC_TRAILER);
+        break;
+    case SEAL_SYNC_TRAILER:
+        seal_finish(log);
+        break;
     }
-    log_sync_advance(log);
 }
 
 void log_seal_start(struct log *log)
 {
     assert(log->seal_state == SEAL_NONE);
     log->sealing->state = SEGMENT_SEALING;
-    log->seal_state = SEAL_DRAIN;
+    log->seal_state = SEAL_RECORDS;
     log_stage_submit(log);
     log_sync_advance(log);
 }
 
-static void seal_finish(struct log *log)
-{
-    struct log_segment *segment = log->sealing;
-    segment->sealed = true;
-    segment->state = SEGMENT_CLOSED;
-    log_entries_drop(log, segment);
-    log->sealing = NULL;
-    log->seal_state = SEAL_NONE;
-}
-
 /* ---- syncing ------------------------------------------------------------------------------ */
 
-/* As far as the segment to be synced goes, and is written. */
-static uint64_t sync_limit(const struct log *log)
+static void synced_to(struct log *log, uint64_t position)
 {
-    if (log->sealing == NULL || log->written < log->open->base_position) {
-        return log->written;
+    log->failures_in_row = 0;
+    if (position <= log->synced) {
+        log_sync_advance(log);
+        return;
     }
-    return log->open->base_position;
-}
-
-/* A sync has ended, or what stands for one. */
-static void synced_to(struct log *log, uint64_t position, enum log_seal_state ended)
-{
-    bool moved = position > log->synced;
-    log->synced = moved ? position : log->synced;
-    if (ended == SEAL_SYNC_FOOTER) {
-        write_trailer(log);
-    } else if (ended == SEAL_SYNC_TRAILER) {
-        seal_finish(log);
-    }
+    log->synced = position;
     log_sync_advance(log);
-    if (moved) {
-        log->options.owner.synced(log->options.owner.owner);
-    }
-    if (ended == SEAL_SYNC_TRAILER) {
-        log_room_now(log);
-    }
+    log->options.owner.synced(log->options.owner.owner);
 }
 
 bool log_syncing(const struct log *log)
@@ -140,11 +155,15 @@ bool log_syncing(const struct log *log)
     return io_busy(&log->sync_op) || (log->write_count > 0 && first->synced);
 }
 
+bool log_write_may_sync(const struct log *log)
+{
+    return log->options.sync && log->submitted == log->synced && sealing_is_safe(log);
+}
+
 void log_synced_by_write(struct log *log, uint64_t position)
 {
     log->counters.syncs++;
-    log->failures_in_row = 0;
-    synced_to(log, position, SEAL_NONE);
+    synced_to(log, position);
 }
 
 static void on_synced(struct io_op *op, int result)
@@ -158,25 +177,7 @@ static void on_synced(struct io_op *op, int result)
         log_failure_advance(log);
         return;
     }
-    log->failures_in_row = 0;
-    synced_to(log, log->sync_target, log->sync_for);
-}
-
-/* What the sealing waits for, if that is a sync. */
-static enum log_seal_state sync_of_seal(const struct log *log)
-{
-    bool waits = log->seal_state == SEAL_SYNC_FOOTER || log->seal_state == SEAL_SYNC_TRAILER;
-    return waits ? log->seal_state : SEAL_NONE;
-}
-
-/* Without syncs what is written counts as safe: the operator said so. */
-static void advance_unsynced(struct log *log)
-{
-    enum log_seal_state ends = sync_of_seal(log);
-    uint64_t limit = sync_limit(log);
-    if (limit > log->synced || ends != SEAL_NONE) {
-        synced_to(log, limit, ends);
-    }
+    synced_to(log, log->sync_target);
 }
 
 void log_sync_advance(struct log *log)
@@ -186,20 +187,21 @@ void log_sync_advance(struct log *log)
     }
     seal_advance(log);
     log_flush(log);
+    const struct log_segment *segment = sealing_is_safe(log) ? log->open : log->sealing;
+    uint64_t limit = log->written;
+    if (segment == log->sealing && limit > log->open->base_position) {
+        limit = log->open->base_position;
+    }
+    if (limit <= log->synced || log_syncing(log)) {
+        return;
+    }
+    bool ends_segment = log->seal_state == SEAL_RECORDS && limit == log->open->base_position;
     if (!log->options.sync) {
-        advance_unsynced(log);
-        return;
+        synced_to(log, limit); /* the operator said so: what is written counts as safe */
+    } else if (log->wanted > log->synced || ends_segment) {
+        log->sync_target = limit;
+        io_fdatasync(log->io, &log->sync_op, segment->fd);
     }
-    uint64_t limit = sync_limit(log);
-    enum log_seal_state ends = sync_of_seal(log);
-    bool wanted = log->wanted > log->synced && limit > log->synced;
-    if (log_syncing(log) || (ends == SEAL_NONE && !wanted)) {
-        return;
-    }
-    const struct log_segment *segment = log->sealing != NULL ? log->sealing : log->open;
-    log->sync_target = limit;
-    log->sync_for = ends;
-    io_fdatasync(log->io, &log->sync_op, segment->fd);
 }
 
 void log_want_sync(struct log *log)
@@ -217,7 +219,7 @@ static void on_sync_timer(struct timer *timer)
 void log_sync_init(struct log *log)
 {
     io_op_init(&log->sync_op, on_synced);
-    io_op_init(&log->seal_op, on_seal_written);
+    io_op_init(&log->seal_op, on_sealed);
     timer_init(&log->sync_timer, on_sync_timer);
 }
 
@@ -289,12 +291,16 @@ void log_failure_advance(struct log *log)
         return;
     }
     log->ending = is_last_failure(log);
-    struct log_segment *segment = log->sealing != NULL ? log->sealing : log->open;
+    bool safe = sealing_is_safe(log);
+    struct log_segment *segment = safe ? log->open : log->sealing;
     assert(log->synced >= segment->base_position);
     uint32_t offset = (uint32_t)(LOG_HEADER_BYTES + (log->synced - segment->base_position));
     uint64_t cut_place = (uint64_t)segment->generation << 32 | offset;
+    if (log->sealing != NULL && safe) {
+        cut_segment(log, log->sealing, log->sealing->records_end); /* only its footer is lost */
+    }
     cut_segment(log, segment, offset);
-    if (log->sealing != NULL) {
+    if (!safe) {
         cut_segment(log, log->open, LOG_HEADER_BYTES);
     }
     log->cut_unwritten = true;
