@@ -33,7 +33,8 @@ static void complain(struct bytes name, const char *before, const char *behind)
 
 /* ---- tables ---- */
 
-enum cell { CELL_NAME, CELL_COUNT, CELL_SIZE, CELL_STATE, CELL_ERROR };
+/* CELL_LIMIT: a number or a rate, as text. */
+enum cell { CELL_NAME, CELL_COUNT, CELL_SIZE, CELL_LIMIT, CELL_STATE, CELL_ERROR };
 
 struct cell_column {
     const char *header, *member;
@@ -97,6 +98,7 @@ static void put_cell(struct buffer *out, const struct cell_column *column, const
 {
     switch (column->cell) {
     case CELL_NAME:
+    case CELL_LIMIT:
         text_put_safe(out, string(row, column->member));
         break;
     case CELL_COUNT:
@@ -123,7 +125,8 @@ static size_t make_columns(const struct cell_column *cells, const struct json *r
     for (; cells[count].header != NULL; count++) {
         enum cell cell = cells[count].cell;
         columns[count] = (struct text_column){.header = cells[count].header,
-                                              .right = cell == CELL_COUNT || cell == CELL_SIZE};
+                                              .right = cell == CELL_COUNT || cell == CELL_SIZE ||
+                                                       cell == CELL_LIMIT};
         text_column_fit(&columns[count], bytes_from_string(cells[count].header));
         for (size_t i = 0; i < json_count(rows); i++) {
             buffer_init(&out, memory, sizeof memory);
@@ -222,6 +225,23 @@ void show_domains(const struct answer *answer)
 void show_vmtas(const struct answer *answer)
 {
     print_table(answer, "vmtas", sum_columns(false));
+}
+
+static const struct cell_column provider_columns[] = {
+    {"provider", "name", CELL_NAME},
+    {"recipients", "rcpts", CELL_COUNT},
+    {"ready", "ready", CELL_COUNT},
+    {"size", "bytes", CELL_SIZE},
+    {"conn", "connections", CELL_COUNT},
+    {"max conn", "maxSmtpOut", CELL_LIMIT},
+    {"max rate", "maxMsgRate", CELL_LIMIT},
+    {"max conn rate", "maxConnectRate", CELL_LIMIT},
+    {NULL, NULL, CELL_NAME},
+};
+
+void show_providers(const struct answer *answer)
+{
+    print_table(answer, "providers", provider_columns);
 }
 
 /* ---- one queue ---- */

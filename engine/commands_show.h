@@ -22,6 +22,7 @@ void show_queues(const struct answer *answer);
 void show_queue(const struct answer *answer);
 void show_domains(const struct answer *answer);
 void show_vmtas(const struct answer *answer);
+void show_providers(const struct answer *answer);
 void show_settings(const struct answer *answer);
 void show_version(const struct answer *answer);
 void show_reload(const struct answer *answer);

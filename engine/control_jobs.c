@@ -419,6 +419,8 @@ const struct control_command control_commands[] = {
     {"show queue", control_collect_rows, control_answer_queues},
     {"show topqueues", control_collect_rows, control_answer_top_queues},
     {"show domains", control_collect_rows, control_answer_domains},
+    {"show topdomains", control_collect_rows, control_answer_top_domains},
+    {"show providers", control_collect_providers, control_answer_providers},
     {"show vmtas", control_collect_rows, control_answer_vmtas},
     {"show settings", NULL, answer_settings},
     {"resolve", NULL, answer_resolve},

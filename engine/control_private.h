@@ -126,7 +126,13 @@ bool control_has_room(const struct json_writer *writer);
 void control_answer_queues(struct control_job *job, struct json_writer *writer);
 void control_answer_top_queues(struct control_job *job, struct json_writer *writer);
 void control_answer_domains(struct control_job *job, struct json_writer *writer);
+void control_answer_top_domains(struct control_job *job, struct json_writer *writer);
 void control_answer_vmtas(struct control_job *job, struct json_writer *writer);
+
+/* ---- control_providers.c: `show providers` ---- */
+/* A row for each provider that sites of this worker belong to: sums, `name` is the provider's. */
+void control_collect_providers(struct control_question *question);
+void control_answer_providers(struct control_job *job, struct json_writer *writer);
 
 /* ---- control_modes.c ---- */
 void control_take_change(struct control_job *job, const struct json *request);

@@ -217,8 +217,9 @@ static void add_up(struct control_row *sum, const struct control_row *row)
     sum->bounced += row->bounced;
 }
 
+/* order: of the sums; NULL: by name. */
 static void put_sums(struct control_job *job, struct json_writer *writer, const char *name,
-                     bool by_domain)
+                     bool by_domain, int (*order)(const void *, const void *))
 {
     size_t count, kept = 0;
     struct control_row **rows = control_all_rows(job, &count);
@@ -234,6 +235,9 @@ static void put_sums(struct control_job *job, struct json_writer *writer, const 
             rows[kept++] = rows[i];
         }
     }
+    if (order != NULL) {
+        qsort(rows, kept, sizeof *rows, order);
+    }
     json_begin_array(writer, name);
     for (size_t i = 0; i < kept && i < job->max_items && control_has_room(writer); i++) {
         put_row(writer, rows[i], false);
@@ -245,10 +249,15 @@ static void put_sums(struct control_job *job, struct json_writer *writer, const 
 
 void control_answer_domains(struct control_job *job, struct json_writer *writer)
 {
-    put_sums(job, writer, "domains", true);
+    put_sums(job, writer, "domains", true, NULL);
+}
+
+void control_answer_top_domains(struct control_job *job, struct json_writer *writer)
+{
+    put_sums(job, writer, "domains", true, by_rcpts);
 }
 
 void control_answer_vmtas(struct control_job *job, struct json_writer *writer)
 {
-    put_sums(job, writer, "vmtas", false);
+    put_sums(job, writer, "vmtas", false, NULL);
 }

@@ -97,6 +97,7 @@ TABLE(config_pools, config_pool, pools)
 TABLE(config_spools, config_spool, spools)
 TABLE(config_acct_files, config_acct_file, acct_files)
 TABLE(config_users, config_user, users)
+TABLE(config_providers, config_provider, providers)
 
 static const void *find_object(const struct config *config, enum directive_scope scope,
                                struct bytes name)

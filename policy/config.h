@@ -132,6 +132,7 @@ const struct config_pool *config_pools(const struct config *config, size_t *coun
 const struct config_spool *config_spools(const struct config *config, size_t *count);
 const struct config_acct_file *config_acct_files(const struct config *config, size_t *count);
 const struct config_user *config_users(const struct config *config, size_t *count);
+const struct config_provider *config_providers(const struct config *config, size_t *count);
 
 /* By name, without case. {default} is always there: the global smtp-source-host and host-name, and
  * the global <domain> blocks. NULL: unknown. */

@@ -146,6 +146,12 @@ def check_tables(cli, write):
                                        "deferred", "bounced")} for row in QUEUES]
     replies["show domains"] = {"status": "success", "total": 2, "domains": [
         {"name": "gmail.com", **sums[0]}, {"name": "yahoo.com", **sums[1]}]}
+    replies["show topdomains"] = {**replies["show domains"], "total": 77}
+    replies["show providers"] = {"status": "success", "total": 2, "providers": [
+        {"name": "google", **sums[0], "maxSmtpOut": "100", "maxMsgRate": "20000/h",
+         "maxConnectRate": "unlimited"},
+        {"name": "yahoo", **sums[1], "maxSmtpOut": "unlimited", "maxMsgRate": "unlimited",
+         "maxConnectRate": "5/m"}]}
     replies["show vmtas"] = {"status": "success", "total": 1,
                              "vmtas": [{"name": "marketing", **sums[0]}]}
     replies["show status"] = STATUS
@@ -163,7 +169,7 @@ def check_tables(cli, write):
     replies["pause queue"] = replies["schedule"] = {"status": "success", "queues": 1}
     replies["resume queue"] = {"status": "success", "queues": 2, "pauses": 1, "stillPaused": 0}
     for words in ("show queues", "show topqueues", "show queue gmail.com/marketing",
-                  "show domains", "show vmtas", "show status", "show version",
+                  "show domains", "show topdomains", "show providers", "show vmtas", "show status", "show version",
                   "show settings gmail.com/marketing", "resolve gmail.com", "reload", "drain",
                   "pause queue gmail.com/marketing", "resume queue */marketing",
                   "schedule gmail.com/marketing"):
@@ -234,6 +240,8 @@ def check_requests(cli):
     for words, wanted in (
             (["show", "queues"], {"command": "show queues", "maxitems": 1000}),
             (["show", "topqueues", "--maxitems=5"], {"command": "show topqueues", "maxitems": 5}),
+            (["show", "topdomains"], {"command": "show topdomains", "maxitems": 20}),
+            (["show", "providers"], {"command": "show providers", "maxitems": 1000}),
             (["show", "queues", "*/mta1"],
              {"command": "show queues", "queue": "*/mta1", "maxitems": 1000}),
             (["pause", "queue", "GMail.com/MTA1"],
