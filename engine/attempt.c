@@ -177,14 +177,19 @@ static void try_address(struct attempt *attempt);
 
 static bool allows_source(void *owner, const struct vmta_source *source, uint64_t now_ms)
 {
-    return site_source_allowed(owner, &source->address, now_ms);
+    struct attempt *attempt = owner;
+    bool allowed = site_source_allowed(attempt->site, &source->address, now_ms);
+    if (!allowed) {
+        attempt_log_disabled(attempt, &source->address);
+    }
+    return allowed;
 }
 
 static bool open_to(struct attempt *attempt, const struct address *peer)
 {
     struct attempts *attempts = attempt->attempts;
     uint64_t now_ms = io_now_ms(attempts->io), again_ms;
-    const struct vmta_filter filter = {allows_source, attempt->site};
+    const struct vmta_filter filter = {allows_source, attempt};
     struct vmta_source *source = vmta_pick_source(
         &attempt->site->lane->vmta, (enum address_family)peer->family, &filter, now_ms, &again_ms);
     if (source == NULL) {
@@ -308,6 +313,7 @@ static void on_resolved(struct resolve_request *request, struct route *route)
         destroy(attempt);
         return;
     }
+    attempt_log_resolved(attempt, route, &request->failure);
     if (route == NULL) {
         attempt_note_failure(attempt, CLIENT_STAGE_GREETING, "dns", &request->failure);
         attempt->bounce_queue = true;
@@ -384,7 +390,9 @@ static void begin_talking(struct attempt *attempt)
     struct client_settings *client = &attempt->client_settings;
     *client = outbound_client_settings(attempt->site->settings, (enum tls_need)attempt->tls_level,
                                        attempt->helo_name);
-    client->tell_replies = attempt->site->settings->log_commands;
+    attempt->log_data = attempt->site->settings->log_data;
+    attempt->log_commands = attempt->site->settings->log_commands || attempt->log_data;
+    client->tell_replies = attempt->log_commands && !attempt->log_data; /* they are in the data */
     if (attempt->plain_fallback) {
         client->tls = CLIENT_TLS_NEVER;
     }
@@ -436,6 +444,9 @@ static void on_received(struct connection *connection, const uint8_t *data, size
     struct attempt *attempt = connection->owner;
     uint32_t head = attempt->client.outstanding_first;
     bool begun = client_reply_begun(&attempt->client);
+    if (attempt->log_data && attempt->state != ATTEMPT_CLOSING) {
+        attempt_log_received(attempt, bytes_of((const char *)data, len));
+    }
     client_receive(&attempt->client, data, len);
     schedule_act_on_mode(attempt->site); /* before a body follows that a reply now forbids */
     if (attempt->state == ATTEMPT_CLOSING) {
@@ -472,12 +483,14 @@ static void on_secured(struct connection *connection, int result)
         return;
     }
     if (result == 0) {
+        attempt_log_tls(attempt, NULL);
         client_secured(&attempt->client);
         attempt_watch(attempt);
         attempt_pump(attempt);
         return;
     }
     const char *why = connection->tls == NULL ? "" : tls_failure(connection->tls);
+    attempt_log_tls(attempt, why);
     attempt_note_error(attempt, "starttls", "4.7.5", "TLS handshake failed:", why);
     if (attempt->tls_level == TLS_NEED_OPPORTUNISTIC) {
         LOG_INFO("%s: TLS with %s failed (%s): going on in the clear", attempt->site->name,

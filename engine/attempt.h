@@ -93,9 +93,11 @@ struct attempt {
     struct iovec iov[CONNECTION_IOV_MAX];
     struct address source_address;
     char source_text[ADDRESS_TEXT_MAX], peer_text[ADDRESS_TEXT_MAX];
-    const char *host_name; /* in route */
-    const char *end_words; /* why the connection ends, for the log; NULL: `failure` says */
-    uint32_t log_number;   /* of the connection; 0: none yet */
+    const char *host_name;       /* in route */
+    const char *end_words;       /* why the connection ends, for the log; NULL: `failure` says */
+    uint32_t log_number;         /* of the connection; 0: none yet */
+    bool log_commands, log_data; /* as policy was when the connection began to talk */
+    uint64_t content_said;       /* bytes of the message on the wire that log-data has seen */
     char helo_name[256];
 };
 

@@ -234,6 +234,9 @@ static bool add_body(struct attempt *attempt, size_t *count)
         return false;
     }
     if (body->window.len > 0) {
+        if (attempt->log_data) {
+            attempt_log_content(attempt, body->window);
+        }
         attempt->iov[(*count)++] = (struct iovec){.iov_base = (void *)(uintptr_t)body->window.data,
                                                   .iov_len = body->window.len};
     }
@@ -262,11 +265,12 @@ static size_t gather(struct attempt *attempt)
         }
         if (output.kind == CLIENT_BODY) {
             attempt->body = attempt_transaction_of(output.body);
+            attempt->content_said = 0;
             assert(attempt->body->stuffed == output.stuffed ||
                    (attempt->body->message->flags & MESSAGE_DOT_LINES) == 0);
             continue;
         }
-        if (attempt->client_settings.tell_replies) {
+        if (attempt->log_commands) {
             attempt_log_commands(attempt, output.commands);
         }
         attempt->iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)output.commands.data,

@@ -54,13 +54,19 @@ void attempt_on_timer(struct timer *timer);
 
 /* ---- attempt_log.c ---- */
 
-/* The first two look themselves whether policy wants them; the others' callers do. */
+/* The first five look themselves whether policy wants them; the others' callers do. */
 void attempt_log_opened(struct attempt *attempt);
 void attempt_log_ended(struct attempt *attempt);
+void attempt_log_resolved(struct attempt *attempt, const struct route *route,
+                          const struct reply *failure); /* one of them is NULL */
+void attempt_log_disabled(struct attempt *attempt, const struct address *source);
+void attempt_log_tls(struct attempt *attempt, const char *failure); /* NULL: it is established */
 void attempt_log_broken(struct attempt *attempt, const struct transaction *transaction,
                         bool after_dot);
 void attempt_log_commands(struct attempt *attempt, struct bytes commands);
 void attempt_log_reply(struct attempt *attempt, uint16_t code, struct bytes first_line);
+void attempt_log_received(struct attempt *attempt, struct bytes data);
+void attempt_log_content(struct attempt *attempt, struct bytes data);
 
 /* ---- attempt_replies.c ---- */
 

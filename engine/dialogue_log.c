@@ -109,6 +109,32 @@ void dialogue_log_commands(struct dialogue_log *log, const char *who, struct byt
     } while (at < text.len);
 }
 
+void dialogue_log_data(struct dialogue_log *log, const char *who, struct bytes text)
+{
+    for (size_t at = 0; at < text.len;) {
+        ptrdiff_t newline = bytes_find(text, '\n', at);
+        size_t end = newline < 0 ? text.len : (size_t)newline + 1;
+        end = end - at > DIALOGUE_LOG_SAID_MAX ? at + DIALOGUE_LOG_SAID_MAX : end;
+        write_said(log, who, bytes_slice(text, at, end));
+        at = end;
+    }
+}
+
+void dialogue_log_content(struct dialogue_log *log, const char *who, struct bytes text,
+                          uint64_t *said)
+{
+    uint64_t before = *said;
+    *said += text.len;
+    if (before > DIALOGUE_LOG_CONTENT_MAX || text.len == 0) {
+        return;
+    }
+    dialogue_log_data(log, who, bytes_slice(text, 0, DIALOGUE_LOG_CONTENT_MAX - (size_t)before));
+    if (*said > DIALOGUE_LOG_CONTENT_MAX) {
+        dialogue_log_line(log, "%s (content beyond %d bytes is not shown)", who,
+                          DIALOGUE_LOG_CONTENT_MAX);
+    }
+}
+
 void dialogue_log_replies(struct dialogue_log *log, const char *who, struct bytes text)
 {
     bool first = true;

@@ -157,7 +157,15 @@ void session_log_command(const struct session *session, struct bytes line)
 void session_log_replies(const struct session *session, struct bytes replies)
 {
     char memory[DIALOGUE_LOG_WHO_MAX];
-    dialogue_log_replies(session->home->options.dialogue_log, who(session, " >", memory), replies);
+    (session->source->log_data ? dialogue_log_data : dialogue_log_replies)(
+        session->home->options.dialogue_log, who(session, " >", memory), replies);
+}
+
+void session_log_content(struct session *session, struct bytes bytes)
+{
+    char memory[DIALOGUE_LOG_WHO_MAX];
+    dialogue_log_content(session->home->options.dialogue_log, who(session, " <", memory), bytes,
+                         &session->content_said);
 }
 
 /* ---- one comes, one goes ---- */

@@ -90,7 +90,8 @@ struct session {
     uint64_t generation;
     /* The wait that the deadline is for. */
     uint64_t since_ms, progress_ms, data_bytes;
-    char *rest; /* received and not yet fed; NULL: none */
+    uint64_t content_said; /* bytes of its message that log-data has seen */
+    char *rest;            /* received and not yet fed; NULL: none */
     uint32_t rest_from, rest_to;
     uint32_t ticket; /* UINT32_MAX: not counted */
     int fd;
@@ -118,11 +119,12 @@ void session_ready(struct session *session);
 void session_take_workspace(struct session *session);
 void session_give_workspace(struct session *session);
 
-/* What log-connections and log-commands say; the caller has looked that they are on. */
+/* What log-connections, log-commands and log-data say; the caller has looked that they are on. */
 void session_log_opened(const struct session *session);
 void session_log_ended(const struct session *session);
 void session_log_command(const struct session *session, struct bytes line);
 void session_log_replies(const struct session *session, struct bytes replies);
+void session_log_content(struct session *session, struct bytes bytes);
 
 /* The descriptor is closed, no operation is out: frees it. */
 void session_ended(struct session *session);

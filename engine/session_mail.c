@@ -217,6 +217,7 @@ static const char *on_data(void *owner, struct body **body)
         add_trace(session);
     }
     *body = &session->reception->body;
+    session->content_said = 0;
     return NULL;
 }
 
@@ -555,8 +556,14 @@ static void on_command(void *owner, struct bytes line)
     session_log_command(owner, line);
 }
 
+static void on_content(void *owner, struct bytes bytes)
+{
+    session_log_content(owner, bytes);
+}
+
 const struct server_events session_server_events = {
     .command = on_command,
+    .content = on_content,
     .hello = on_hello,
     .mail = on_mail,
     .rcpt = on_rcpt,

@@ -43,7 +43,8 @@ void session_ready(struct session *session)
         .smtputf8 = source->allow_smtputf8,
         .too_many_fails = source->too_many_rcpts_fails_message,
         .transient_ends = source->disconnect_on_transient_error,
-        .tell_commands = source->log_commands,
+        .tell_commands = source->log_commands || source->log_data,
+        .tell_content = source->log_data,
         .draining = home->draining,
     };
     session->server.settings = &home->settings;
@@ -257,7 +258,7 @@ static void send_output(struct session *session)
     session->iov =
         (struct iovec){.iov_base = session->server.workspace->out, .iov_len = output.len};
     session->sending = true;
-    if (session->source->log_commands) {
+    if (session->source->log_commands || session->source->log_data) {
         session_log_replies(session, output);
     }
     io_send(session->home->options.io, &session->send_op, session->fd, &session->iov, 1);

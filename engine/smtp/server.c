@@ -294,10 +294,18 @@ static void end_if_endless(struct smtp_server *server, size_t taken)
     }
 }
 
+static void tell_content(struct smtp_server *server, struct bytes input, size_t taken)
+{
+    if (server->settings->tell_content) {
+        server->events->content(server->owner, bytes_slice(input, 0, taken));
+    }
+}
+
 static size_t feed_data(struct smtp_server *server, struct bytes input)
 {
     bool ended = false;
     size_t taken = body_feed_data(server->body, input.data, input.len, &ended);
+    tell_content(server, input, taken);
     if (ended) {
         server_finish_message(server);
     } else {
@@ -313,6 +321,7 @@ static size_t feed_chunk(struct smtp_server *server, struct bytes input)
     server->chunk_left -= taken;
     if (!skipped) {
         body_feed_octets(server->body, input.data, taken);
+        tell_content(server, input, taken);
         end_if_endless(server, taken);
     }
     if (server->chunk_left == 0 && server->state != CLOSING) {

@@ -42,6 +42,7 @@ struct server_settings {
     bool too_many_fails; /* a recipient over rcpts_max: the message is refused at DATA */
     bool transient_ends; /* a 4xx reply is the session's last */
     bool tell_commands;  /* calls `command` */
+    bool tell_content;   /* calls `content` */
     bool draining;       /* outside of a transaction every command but QUIT gets 421 4.3.2 */
 };
 
@@ -79,6 +80,9 @@ struct server_events {
      * no command: then it may be anything, a secret or a message's text. NULL where nobody has
      * tell_commands. */
     void (*command)(void *owner, struct bytes line);
+    /* Bytes of a message that is being received, as they came, for a log: with the line of its dot.
+     * NULL where nobody has tell_content. */
+    void (*content)(void *owner, struct bytes bytes);
 };
 
 /* What is in it before it is lent does not matter. */

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""What log-connections, log-commands and log-transfer-failures write into the engine's log.
+"""What log-connections, log-commands, log-data and their like write into the engine's log.
 
     tests/peers/policy_logging.py BUILD [NAME…]"""
 import re
+import ssl
 import sys
 
-from harness import check, check_equal, main, make_content, test, wait_for
+from harness import check, check_equal, main, make_certificate, make_content, test, wait_for
 from mx import Close
 
 SECRET = "never in a log"
@@ -128,6 +129,120 @@ def source_commands(world):
     check(SECRET not in engine.process.text() and "bmV2" not in engine.process.text(),
           "content or a secret is in the log")
     check_equal(lines(engine, "connected"), [], "lines of log-connections")
+
+
+# effect: domain log-data
+@test("log-data of a domain: all lines of replies, commands and content as sent, 16 KiB of it")
+def domain_data(world):
+    world.mx(rcpt="250-first\n250 sec\x07ond")
+    engine = world.engine(domain="log-data yes")
+    body = b"begin \x07\r\n.dot\r\n" + (b"z" * 60 + b"\r\n") * 400 + b"end\r\n"
+    world.send(content=make_content(subject="shown", body=body))
+    world.send("two@a.test", content=make_content(subject="again"))
+    engine.wait_records("d", 2)
+    wait_line(engine, "> QUIT")
+    sent, heard = said(engine, ">"), said(engine, "<")
+    check("RCPT TO:<user@a.test>" in sent and "Subject: shown\\x0D\\x0A" in sent, sent[:20])
+    check("begin \\x07\\x0D\\x0A" in sent and "..dot\\x0D\\x0A" in sent, "the content as it is sent")
+    count = sum(line.startswith("zzz") for line in sent)
+    check(200 < count < 16384 / 62, f"{count} lines of the body")
+    check("end\\x0D\\x0A" not in sent, "the end of a long message")
+    check_equal(sent.count("(content beyond 16384 bytes is not shown)"), 1, "it is said once")
+    check("Subject: again\\x0D\\x0A" in sent, "the next message")
+    check_equal([heard.count(one + "\\x0D\\x0A") for one in ("250-first", "250 sec\\x07ond")], [2, 2],
+                f"lines of the reply: {heard}")
+
+
+# effect: source log-data
+@test("log-data of a source: commands, content, all lines of replies; nothing behind AUTH")
+def source_data(world):
+    world.mx()
+    engine = world.engine(source="log-data yes")
+    with world.client() as client:
+        client.hello()
+        client.command(f"AUTH PLAIN {SECRET}")
+        client.command("bmV2ZXIgaW4gYSBsb2c=")
+        client.message("user@a.test", content=make_content(body=b"one\r\n.two\r\n"))
+        client.expect("MAIL FROM:<s@in.test>", 250)
+        client.expect("RCPT TO:<user@a.test>", 250)
+        chunk = b"Subject: chunk\r\n\r\nthree\r\n"
+        client.send(f"BDAT {len(chunk)} LAST\r\n".encode() + chunk
+                    + f"AUTH PLAIN {SECRET}\r\n".encode())
+        check_equal([client.reply()[:3] for _ in range(2)], ["250", "502"], "replies")
+        client.command("QUIT")
+    wait_line(engine, "< QUIT")
+    engine.wait_records("d", 2)
+    heard, sent = said(engine, "<"), said(engine, ">")
+    for line in ("MAIL FROM:<s@in.test>", "one\\x0D\\x0A", "..two\\x0D\\x0A", ".\\x0D\\x0A",
+                 "three\\x0D\\x0A", "AUTH (not shown)", "(no command)"):
+        check(line in heard, lambda: f"{line} is not in {heard}")
+    check(any(line.startswith("250-") for line in sent), "all lines of a reply")
+    check(SECRET not in engine.process.text() and "bmV2" not in engine.process.text(),
+          "a secret is in the log")
+
+
+# effect: domain log-resolution
+@test("log-resolution: the hosts and addresses that DNS gave, or why there are none")
+def resolution(world):
+    mx = world.mx()
+    engine = world.engine(domain="log-resolution yes\nretry-after 1h",
+                          extra="<domain no.test>\n    smtp-hosts none.invalid\n</domain>")
+    world.send()
+    world.send("u@no.test")
+    found = wait_line(engine, "resolving", 2)
+    check_equal([line for line in found if "a.test" in line],
+                [f"a.test/v1: resolving a.test gave: {mx.address} (0) {mx.address}"], "found")
+    failed, = [line for line in found if "no.test" in line]
+    check(failed.startswith("no.test/v1: resolving no.test failed: "), failed)
+
+
+def context_of(world):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*make_certificate(world.work, "mx"))
+    return context
+
+
+# effect: domain log-tls
+@test("log-tls: protocol, cipher and certificate of a handshake, or why it failed")
+def tls(world):
+    old = context_of(world)
+    old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_2
+    good = world.mx(11, ["a.test"], tls=context_of(world))
+    bad = world.mx(12, ["b.test"], tls=old)
+    engine = world.engine(domain="log-tls yes\nuse-starttls yes",
+                          extra="<domain b.test>\n    smtp-tls-allow-tlsv1.2 no\n</domain>")
+    world.send("u@a.test")
+    world.send("u@b.test")
+    engine.wait_records("d", 2)
+    cipher = good.messages[0].session.tls.cipher()[0]
+    way = "#[0-9.]+: TLS {}with " + re.escape(good.address)
+    line, = [line for line in lines(engine, "TLS with") if line.startswith("a.test")]
+    check(re.fullmatch(fr"a.test/v1 #[0-9.]+: TLS with {re.escape(good.address)} \(.*\): TLSv1.3, "
+                       fr"{cipher}, certificate not verified", line), line)
+    line, = lines(engine, "TLS handshake with")
+    check(re.fullmatch(fr"b.test/v1 #[0-9.]+: TLS handshake with {re.escape(bad.address)} \(.*\) "
+                       "failed: .+", line), line)
+
+
+# effect: domain log-disabled-ips
+@test("log-disabled-ips: each connection that passes a disabled source address over says so")
+def disabled_ips(world):
+    world.mx(mail=lambda session, _: "550 5.7.1 blocked" if session.hello.startswith("s1")
+             else "250 2.1.0 ok")
+    two = (f"<virtual-mta two>\nsmtp-source-host {world.net}.103 s1.example.test\n"
+           f"smtp-source-host {world.net}.104 s2.example.test\n</virtual-mta>\n")
+    engine = world.engine(
+        globals="<smtp-pattern-list p>\n    reply /blocked/ disable-source-ip\n</smtp-pattern-list>",
+        source="default-virtual-mta two", extra=two,
+        domain="log-disabled-ips yes\nsmtp-pattern-list p\nreenable-source-ip-after 1h\n"
+               "max-msg-per-connection 1")
+    for i in range(4):
+        world.send(f"u{i}@a.test")
+        wait_for(lambda: len(engine.records("d", "b")) == i + 1, "an outcome")
+    found = wait_line(engine, "passed over", 2)
+    for line in found:
+        check(re.fullmatch(fr"a.test/two: source address {re.escape(world.net)}.103 is passed over: "
+                           r"disabled for 3[56]\d\d s more", line), line)
 
 
 @test("log-commands: 1000 lines a second, then how many were left out")

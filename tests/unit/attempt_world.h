@@ -190,6 +190,12 @@ const char *tls_failure(const struct tls_session *session)
     return "";
 }
 
+void tls_info(const struct tls_session *session, struct tls_info *out)
+{
+    (void)session;
+    *out = (struct tls_info){0};
+}
+
 /* ---- spool, scheduler, outcomes ---- */
 
 struct spool *spools_of(const struct spools *spools, const struct message *message)

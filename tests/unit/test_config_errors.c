@@ -423,11 +423,12 @@ TEST(legacy_directives_warn_with_the_reason)
 
 TEST(what_is_known_but_not_built_warns_once_per_name)
 {
-    struct config *config = load_good("<source 0/0>\nrequire-auth no\nlog-data yes\n</source>\n"
+    struct config *config = load_good("<source 0/0>\nrequire-auth no\n</source>\n"
                                       "<source 10/8>\nrequire-auth no\n</source>\n"
-                                      "<domain *>\nlog-data yes\n</domain>\n");
+                                      "<domain *>\ncluster-max-smtp-out 5\n</domain>\n"
+                                      "<provider p>\ncluster-max-smtp-out 5\n</provider>\n");
     CHECK(has_message("2:1: warning: 'require-auth' is not yet in effect"));
-    CHECK(has_message("3:1: warning: 'log-data' is not yet in effect"));
+    CHECK(has_message("8:1: warning: 'cluster-max-smtp-out' is not yet in effect"));
     CHECK_INT(report.warnings, 2);
     unload(config);
 }
