@@ -240,6 +240,7 @@ static void put_csv_value(const struct accounting_layout *layout,
     case FIELD_USER_STRING:
         put_text(out, layout->user_string);
         break;
+    case FIELD_HEADER:
     case FIELD_NONE:
         break;
     }
@@ -252,7 +253,13 @@ static void format_csv(const struct accounting_layout *layout, const struct acco
     for (uint32_t i = 0; i < layout->column_count; i++) {
         const struct accounting_column *column = &layout->columns[i];
         buffer_put_char(out, ',');
-        if ((column->records & RECORD_BIT(form->record)) != 0) {
+        struct bytes header;
+        if ((column->records & RECORD_BIT(form->record)) == 0) {
+            continue;
+        }
+        if (accounting_layout_header(layout, column, form, event, &header)) {
+            put_text(out, header);
+        } else {
             put_csv_value(layout, &column->field, form, event, out);
         }
     }
@@ -322,6 +329,7 @@ static void put_json_value(const struct accounting_layout *layout,
     case FIELD_USER_STRING:
         put_json_text(json, field->name, layout->user_string);
         break;
+    case FIELD_HEADER:
     case FIELD_NONE:
         break;
     }
@@ -360,7 +368,13 @@ static void format_json(const struct accounting_layout *layout, const struct acc
     json_put_string(&json, "type", bytes_from_string(form->letter));
     for (uint32_t i = 0; i < layout->column_count; i++) {
         const struct accounting_column *column = &layout->columns[i];
-        if ((column->records & RECORD_BIT(form->record)) != 0) {
+        struct bytes header;
+        if ((column->records & RECORD_BIT(form->record)) == 0) {
+            continue;
+        }
+        if (accounting_layout_header(layout, column, form, event, &header)) {
+            put_json_text(&json, column->field.name, header);
+        } else {
             put_json_value(layout, &column->field, form, event, &json);
         }
     }

@@ -22,7 +22,7 @@ struct accounting_place {
 void accounting_put_eid(struct buffer *out, struct accounting_place place);
 
 /* The most bytes of a record whose event is encoded in event_len bytes: no byte takes more than
- * six, and an IP address may stand twice. */
+ * six, and an IP address or a header may stand twice. */
 #define ACCOUNTING_RECORD_MAX(event_len) (12 * (size_t)(event_len) + 16384)
 
 /* Appends one record with its line end. Requires that the layout wants the event, and room for

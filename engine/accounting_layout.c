@@ -57,6 +57,15 @@ static struct accounting_column *find_column(struct accounting_layout *layout, s
     return NULL;
 }
 
+static struct bytes copy_name(struct accounting_layout *layout, struct bytes name)
+{
+    char *copy = layout->names + layout->names_len;
+    assert(layout->names_len + name.len < sizeof layout->names);
+    memcpy(copy, name.data, name.len);
+    layout->names_len += name.len + 1;
+    return bytes_of(copy, name.len);
+}
+
 /* Known fields are called as the table has them; others keep the name they were given. */
 static void name_column(struct accounting_layout *layout, struct accounting_column *column,
                         struct bytes name)
@@ -68,11 +77,10 @@ static void name_column(struct accounting_layout *layout, struct accounting_colu
             return;
         }
     }
-    char *copy = layout->names + layout->names_len;
-    memcpy(copy, name.data, name.len);
-    layout->names_len += name.len;
-    column->field = (struct accounting_field){.kind = FIELD_NONE};
-    column->name = bytes_of(copy, name.len);
+    column->name = copy_name(layout, name);
+    bool is_header = acct_header_of_field(column->name, &column->header);
+    column->field = (struct accounting_field){.name = column->name.data,
+                                              .kind = is_header ? FIELD_HEADER : FIELD_NONE};
 }
 
 static int add_field(struct accounting_layout *layout, enum record_type record, struct bytes name,
@@ -149,6 +157,47 @@ static int add_record(struct accounting_layout *layout, const struct accounting_
     return add_defaults(layout, form, error);
 }
 
+/* A field that no column shows yet becomes one, for the record types that this file holds. */
+static int add_maps(struct accounting_layout *layout, const struct acct_file_settings *settings,
+                    struct error *error)
+{
+    struct acct_header_map maps[ACCT_HEADERS_MAX];
+    int count = acct_header_maps(settings, maps, error);
+    for (int i = 0; i < count; i++) {
+        layout->maps[i] = (struct accounting_map){.records = maps[i].records,
+                                                  .header = copy_name(layout, maps[i].header)};
+        for (size_t j = 0; j < FORM_COUNT; j++) {
+            uint32_t bit = RECORD_BIT(forms[j].record);
+            if ((maps[i].records & layout->records & bit) == 0) {
+                continue;
+            }
+            if (add_field(layout, forms[j].record, maps[i].field, error) < 0) {
+                return -1;
+            }
+            struct accounting_column *column = find_column(layout, maps[i].field);
+            assert(column != NULL);
+            column->maps |= UINT32_C(1) << i;
+        }
+    }
+    return count < 0 ? -1 : 0;
+}
+
+bool accounting_layout_header(const struct accounting_layout *layout,
+                              const struct accounting_column *column,
+                              const struct accounting_form *form, const struct event *event,
+                              struct bytes *out)
+{
+    for (uint32_t left = column->maps; left != 0; left &= left - 1) {
+        const struct accounting_map *map = &layout->maps[__builtin_ctz(left)];
+        if ((map->records & RECORD_BIT(form->record)) != 0 &&
+            acct_headers_find(event->headers, map->header, out)) {
+            return true;
+        }
+    }
+    return column->field.kind == FIELD_HEADER &&
+           acct_headers_find(event->headers, column->header, out);
+}
+
 /* Columns that every record type took away again. */
 static void drop_unused_columns(struct accounting_layout *layout)
 {
@@ -202,6 +251,9 @@ static int fill_layout(struct accounting_layout *layout, const struct acct_file_
                 return -1;
             }
         }
+    }
+    if (add_maps(layout, settings, error) < 0) {
+        return -1;
     }
     drop_unused_columns(layout);
     layout->has_bounce_class = find_column(layout, BYTES("bounceClass")) != NULL;

@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "journal.h"
+#include "policy/acct_header.h"
 #include "policy/acct_queue.h"
 #include "policy/value.h"
 
@@ -30,12 +31,13 @@ enum accounting_field_kind {
     FIELD_SOURCE_IP,   /* 0.0.0.0 where a tq has none */
     FIELD_SECONDS,     /* from first to second, whole seconds */
     FIELD_USER_STRING, /* as configured */
-    FIELD_NONE,        /* not known to the journal: header_X */
+    FIELD_HEADER,      /* of the message: header_X */
+    FIELD_NONE,        /* not known to the journal */
 };
 
 /* A row of accounting_fields.def. */
 struct accounting_field {
-    const char *name; /* NULL for FIELD_NONE */
+    const char *name;
     enum accounting_field_kind kind;
     size_t first, second; /* offsets in struct event */
 };
@@ -50,7 +52,9 @@ struct accounting_form {
 struct accounting_column {
     struct bytes name;
     struct accounting_field field;
-    uint32_t records; /* bits of the record types that fill it; empty for the others */
+    uint32_t records;    /* bits of the record types that fill it; empty for the others */
+    uint32_t maps;       /* bits of the layout's maps that fill it before anything else */
+    struct bytes header; /* for FIELD_HEADER: its name */
 };
 
 struct accounting_layout {
@@ -62,10 +66,15 @@ struct accounting_layout {
     struct bytes user_string;
     struct bytes header; /* a file's first line with its CRLF; empty for JSON */
     struct accounting_column columns[ACCOUNTING_COLUMNS_MAX]; /* behind `type` */
+    struct accounting_map {
+        uint32_t records;
+        struct bytes header;
+    } maps[ACCT_HEADERS_MAX]; /* in their order */
     /* private: */
     size_t names_len;
     char user_string_text[ACCOUNTING_USER_STRING_MAX];
-    char names[ACCOUNTING_COLUMNS_MAX * VALUE_NAME_LEN_MAX]; /* of columns that are no field */
+    /* Of columns that are no field, and of headers; each with its NUL. */
+    char names[(ACCOUNTING_COLUMNS_MAX + ACCT_HEADERS_MAX) * (VALUE_NAME_LEN_MAX + 1)];
     char header_text[ACCOUNTING_COLUMNS_MAX * (VALUE_NAME_LEN_MAX + 1) + 8];
 };
 
@@ -80,6 +89,12 @@ bool accounting_layout_wants(const struct accounting_layout *layout, enum event_
 
 /* … and this one: of a queue that is recorded here, of a domain that has not disabled it? */
 bool accounting_layout_takes(const struct accounting_layout *layout, const struct event *event);
+
+/* The value of the header of the event's message that fills this column; false: none does. */
+bool accounting_layout_header(const struct accounting_layout *layout,
+                              const struct accounting_column *column,
+                              const struct accounting_form *form, const struct event *event,
+                              struct bytes *out);
 
 /* The form of an event of the journal; never NULL. */
 const struct accounting_form *accounting_form_of(enum event_type type);

@@ -50,7 +50,8 @@ enum event_type {
     X(24, message_id, "msgId")                                                                     \
     X(25, user, "rcvSmtpUser")                                                                     \
     X(26, bounce_class, "bounceClass")                                                             \
-    X(27, receive_destination_ip, "rcvDestinationIp")
+    X(27, receive_destination_ip, "rcvDestinationIp")                                              \
+    X(28, headers, "") /* policy/acct_header.h */
 
 /* Numbers; 0 is left out of the encoding. */
 #define EVENT_NUMBERS(X)                                                                           \

@@ -1,7 +1,7 @@
 /* The text behind the recipients: not-before and expires time if MESSAGE_TIMED; sender, vmta, job,
- * envid, helo, source_ip, user and pool, each behind its length; then of each recipient the address
- * and, behind its length, the orcpt. A length is one byte, or LONG_TEXT and two: most of these are
- * short or empty, and a number each in the struct would be as long as they are. */
+ * envid, helo, source_ip, user, pool and headers, each behind its length; then of each recipient
+ * the address and, behind its length, the orcpt. A length is one byte, or LONG_TEXT and two: most
+ * of these are short or empty, and a number each in the struct would be as long as they are. */
 #include "message.h"
 
 #include <assert.h>
@@ -21,7 +21,7 @@ static bool fields_fit(const struct envelope *envelope)
 {
     const struct bytes fields[] = {envelope->sender, envelope->vmta, envelope->job,
                                    envelope->envid,  envelope->helo, envelope->source_ip,
-                                   envelope->user,   envelope->pool};
+                                   envelope->user,   envelope->pool, envelope->headers};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         if (!short_enough(fields[i])) {
             return false;
@@ -53,7 +53,7 @@ static size_t head_size(const struct envelope *envelope)
     return (is_timed(envelope) ? 2 * sizeof(int64_t) : 0) + text_size(envelope->sender) +
            text_size(envelope->vmta) + text_size(envelope->job) + text_size(envelope->envid) +
            text_size(envelope->helo) + text_size(envelope->source_ip) + text_size(envelope->user) +
-           text_size(envelope->pool);
+           text_size(envelope->pool) + text_size(envelope->headers);
 }
 
 static size_t rcpts_size(const struct envelope *envelope)
@@ -98,7 +98,8 @@ static char *put_head(char *at, const struct envelope *envelope)
     at = put_text(at, envelope->helo);
     at = put_text(at, envelope->source_ip);
     at = put_text(at, envelope->user);
-    return put_text(at, envelope->pool);
+    at = put_text(at, envelope->pool);
+    return put_text(at, envelope->headers);
 }
 
 static void put_rcpts(struct message *message, const struct envelope *envelope, char *at)
@@ -238,6 +239,11 @@ struct bytes message_user(const struct message *message)
 struct bytes message_pool(const struct message *message)
 {
     return after(message_user(message));
+}
+
+struct bytes message_headers(const struct message *message)
+{
+    return after(message_pool(message));
 }
 
 struct bytes rcpt_address(const struct rcpt *rcpt)

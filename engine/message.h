@@ -140,10 +140,11 @@ struct bytes message_envid(const struct message *message);     /* as ENVID= had 
 struct bytes message_helo(const struct message *message);      /* who handed it in */
 struct bytes message_source_ip(const struct message *message); /* text */
 struct bytes message_user(const struct message *message);      /* authenticated user or "" */
-struct bytes message_pool(const struct message *message); /* that vmta was chosen from, or "" */
-struct bytes rcpt_address(const struct rcpt *rcpt);       /* local@domain */
-struct bytes rcpt_domain(const struct rcpt *rcpt);        /* lower case A-labels */
-struct bytes rcpt_orcpt(const struct rcpt *rcpt);         /* "rfc822;a@b", decoded, or "" */
+struct bytes message_pool(const struct message *message);    /* that vmta was chosen from, or "" */
+struct bytes message_headers(const struct message *message); /* for records: policy/acct_header.h */
+struct bytes rcpt_address(const struct rcpt *rcpt);          /* local@domain */
+struct bytes rcpt_domain(const struct rcpt *rcpt);           /* lower case A-labels */
+struct bytes rcpt_orcpt(const struct rcpt *rcpt);            /* "rfc822;a@b", decoded, or "" */
 
 /* What a message is made from; everything borrowed until the call returns. */
 struct envelope_rcpt {
@@ -153,7 +154,7 @@ struct envelope_rcpt {
 };
 
 struct envelope {
-    struct bytes sender, vmta, job, envid, helo, source_ip, user, pool;
+    struct bytes sender, vmta, job, envid, helo, source_ip, user, pool, headers;
     int64_t accepted_wall_ms, not_before_wall_ms, expires_wall_ms;
     uint64_t body_digest, body_size;
     uint32_t flags; /* enum message_flags */

@@ -15,7 +15,8 @@
     X(5, helo)                                                                                     \
     X(6, source_ip)                                                                                \
     X(7, user)                                                                                     \
-    X(8, pool)
+    X(8, pool)                                                                                     \
+    X(9, headers)
 
 /* Tag, name in struct envelope, what a message has. */
 #define MESSAGE_NUMBERS(X)                                                                         \

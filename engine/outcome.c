@@ -93,6 +93,7 @@ static void add_message(struct event *event, struct event_texts *texts, const st
     event->vmta = message_vmta(message);
     event->user = message_user(message);
     event->vmta_pool = message_pool(message);
+    event->headers = message_headers(message);
     event->source_type = BYTES("smtp");
     if ((message->flags & MESSAGE_SOURCE_HIDDEN) == 0) {
         event->source_host = message_helo(message);

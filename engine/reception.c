@@ -376,6 +376,7 @@ void reception_commit(struct reception *reception, const struct reception_verdic
                             .source_ip = verdict->source_ip,
                             .user = verdict->user,
                             .pool = verdict->pool,
+                            .headers = verdict->headers,
                             .accepted_wall_ms = verdict->accepted_wall_ms,
                             .body_digest = crypto_digest_end(&reception->digest),
                             .body_size = reception->size,

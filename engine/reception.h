@@ -126,7 +126,7 @@ bool reception_blocked(const struct reception *reception);
 
 /* What is decided at the end of the message. */
 struct reception_verdict {
-    struct bytes vmta, job, envid, helo, source_ip, user, pool;
+    struct bytes vmta, job, envid, helo, source_ip, user, pool, headers;
     int64_t accepted_wall_ms;
     bool source_hidden;
 };

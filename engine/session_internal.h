@@ -7,6 +7,7 @@
 #include "base/timers.h"
 #include "io/io.h"
 #include "policy/access.h"
+#include "policy/acct_header.h"
 #include "policy/pattern.h"
 #include "policy/pattern_list.h"
 #include "policy/rules.h"
@@ -53,10 +54,13 @@ struct sessions {
     bool draining, stopping;
     void (*drained)(void *owner);
     void (*stopped)(void *owner);
-    struct server_settings settings; /* of the session whose core runs */
-    char reply[SESSION_REPLY_MAX];   /* the last one made here */
-    char job[SESSION_JOB_MAX];       /* of the message that is committed */
-    char date[DATE_RFC5322_MAX];     /* of the second date_s by the wall; "": none yet */
+    struct server_settings settings;  /* of the session whose core runs */
+    char reply[SESSION_REPLY_MAX];    /* the last one made here */
+    struct acct_headers acct_headers; /* those that accounting asks for */
+    uint64_t headers_generation;      /* that they are of, plus 1; 0: none yet */
+    char job[SESSION_JOB_MAX];        /* of the message that is committed */
+    char headers[ACCT_HEADERS_BYTES]; /* … its values of those */
+    char date[DATE_RFC5322_MAX];      /* of the second date_s by the wall; "": none yet */
     int64_t date_s;
     struct sessions_status status;
 };

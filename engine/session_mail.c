@@ -46,6 +46,17 @@ static struct bytes find_default_vmta(const struct session *session)
     return name.len == 0 ? BYTES("{default}") : name;
 }
 
+static void refresh_headers(struct sessions *home, const struct config *config)
+{
+    if (home->headers_generation == home->generation + 1) {
+        return;
+    }
+    struct error error;
+    home->headers_generation = home->generation + 1;
+    int result = acct_headers_init(&home->acct_headers, config, &error);
+    assert(result == 0); /* a configuration that asks for too much does not load */
+}
+
 void session_refresh(struct session *session)
 {
     struct sessions *home = session->home;
@@ -53,6 +64,7 @@ void session_refresh(struct session *session)
     if (config == session->config && session->generation == home->generation) {
         return;
     }
+    refresh_headers(home, config);
     session->config = config;
     session->generation = home->generation;
     session->source = config_source_for(config, &session->peer, session->door->source_name);
@@ -241,8 +253,9 @@ static enum header_fate on_fate(void *owner, struct bytes name)
 static bool on_wants(void *owner, struct bytes name)
 {
     const struct session *session = owner;
-    return session->patterns != NULL &&
-           pattern_list_wants(session->config, session->patterns, name);
+    return (session->patterns != NULL &&
+            pattern_list_wants(session->config, session->patterns, name)) ||
+           acct_headers_want(&session->home->acct_headers, name);
 }
 
 static const char *on_end(void *owner)
@@ -314,9 +327,6 @@ static const char *named_by_patterns(const struct session *session, struct bytes
     struct reception *reception = session->reception;
     if (session->patterns == NULL) {
         return NULL;
-    }
-    if (reception->notes_lost) {
-        return full;
     }
     reception_rcpts(reception);
     *name = pattern_list_choose(session->config, session->patterns, session->home->matcher,
@@ -399,6 +409,21 @@ static const char *choose_envid(const struct session *session, struct bytes *env
     return header.malformed ? "550 5.6.0 The X-Envid header is malformed" : NULL;
 }
 
+/* For accounting records; valid until the next message ends. */
+static struct bytes keep_headers(const struct session *session)
+{
+    struct sessions *home = session->home;
+    struct bytes name, value;
+    struct buffer kept;
+    buffer_init(&kept, home->headers, sizeof(home->headers));
+    for (size_t cursor = 0; next_header(session->reception, &cursor, &name, &value);) {
+        if (acct_headers_want(&home->acct_headers, name)) {
+            acct_headers_put(&kept, name, value);
+        }
+    }
+    return buffer_bytes(&kept);
+}
+
 /* The length. */
 static uint8_t copy_name(char *place, size_t capacity, struct bytes name)
 {
@@ -469,7 +494,8 @@ static const char *final_vmta(const struct session *session, struct vmta_choice 
 static const char *decide(const struct session *session, struct reception_verdict *verdict)
 {
     struct vmta_choice choice = {0};
-    const char *refusal = choose_job(session, &verdict->job);
+    const char *refusal =
+        session->reception->notes_lost ? full : choose_job(session, &verdict->job);
     if (refusal == NULL) {
         refusal = choose_envid(session, &verdict->envid);
     }
@@ -478,6 +504,7 @@ static const char *decide(const struct session *session, struct reception_verdic
     }
     verdict->vmta = choice.vmta;
     verdict->pool = choice.pool;
+    verdict->headers = keep_headers(session);
     return refusal;
 }
 

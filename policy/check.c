@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "policy/acct_header.h"
 #include "policy/acct_queue.h"
 #include "policy/load.h"
 
@@ -288,6 +289,8 @@ static void check_spools(struct loader *loader)
 
 static void check_acct_files(struct loader *loader)
 {
+    struct acct_headers headers;
+    struct error of_headers;
     const struct config_acct_file *files = loader->config->acct_files.items;
     for (size_t i = 0; i < loader->config->acct_files.count; i++) {
         struct place place = {.file = files[i].origin.file, .line = files[i].origin.line};
@@ -296,6 +299,15 @@ static void check_acct_files(struct loader *loader)
         if (acct_queue_filter_parse(&files[i].settings.queue_filter, &filter, &error) < 0) {
             report_error(loader->report, &place, "%s", error.text);
         }
+        struct acct_header_map maps[ACCT_HEADERS_MAX];
+        if (acct_header_maps(&files[i].settings, maps, &error) < 0) {
+            report_error(loader->report, &place, "%s", error.text);
+            return;
+        }
+    }
+    if (acct_headers_init(&headers, loader->config, &of_headers) < 0) {
+        struct place place = {.file = files[0].origin.file, .line = files[0].origin.line};
+        report_error(loader->report, &place, "%s", of_headers.text);
     }
 }
 

@@ -382,6 +382,9 @@ bool value_parse_bool(struct bytes text, bool *out);
 /* As behind `<domain `, macros expanded. True: *out is set; its name points into the text. */
 bool value_parse_domain(struct bytes text, struct domain_pattern *out);
 
+/* Bits of the record types in a comma separated list; false: one of the words is none. */
+bool value_parse_records(struct bytes text, uint32_t *out);
+
 /* A name as of virtual MTAs, sources and lists: no blanks, quotes, slashes, commas; not empty. */
 bool value_is_name(struct bytes text);
 

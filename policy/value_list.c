@@ -93,7 +93,7 @@ static bool record_bit(struct bytes text, uint32_t *bits)
     return false;
 }
 
-static bool records_from_text(struct bytes text, uint32_t *out)
+bool value_parse_records(struct bytes text, uint32_t *out)
 {
     uint32_t bits = 0;
     size_t cursor = 0;
@@ -117,7 +117,7 @@ int parse_records(struct reader *reader, union value *out)
         out->RECORDS = 0;
         return 0;
     }
-    if (!records_from_text(whole, &out->RECORDS)) {
+    if (!value_parse_records(whole, &out->RECORDS)) {
         return reader_refuse(reader, 0, whole);
     }
     return 0;
@@ -132,7 +132,7 @@ int parse_fields(struct reader *reader, union value *out)
     if (reader_word(reader, &word) < 0) {
         return -1;
     }
-    if (!records_from_text(word.text, &value.records)) {
+    if (!value_parse_records(word.text, &value.records)) {
         return reader_refuse(reader, word.offset, word.text);
     }
     struct bytes rest = words_rest(&reader->words);

@@ -7,7 +7,7 @@ import signal
 import stat
 import sys
 
-from harness import check, check_equal, main, test, wait_for
+from harness import check, check_equal, main, make_content, test, wait_for
 
 
 def acct_file(world, name, *lines):
@@ -78,6 +78,46 @@ def columns(world):
                             "bounceClass"], "columns")
     check_equal((row["userString"], row["timeLogged"].isdigit(), row["bounceClass"]),
                 ("node seven", True, ""), "values")
+
+
+# effect: acct-file map-header-to-field
+# effect: acct-file record-fields
+@test("header_X, map-header-to-field: values of the message's headers, also after a restart")
+def headers(world):
+    mx = world.mx(rcpt="450 4.2.1 later")
+    engine = world.engine(domain="retry-after 1s\nretry-recipients-after 1s", extra=acct_file(
+        world, "own", "records d,r,t", "record-fields d,t rcpt,header_Subject,envId",
+        "record-fields r rcpt", "map-header-to-field d,r header_X-New tag",
+        "map-header-to-field d,r header_X-Old tag", "map-header-to-field d header_X-Env envId"))
+    world.send("u@a.test", content=make_content(
+        subject="of a\r\n folded, \"quoted\" one", headers="X-Old: old\r\nX-Env: mine\r\n"
+        "Subject: another\r\nX-Unasked: no\r\n" + "X-New: " + "n" * 2000 + "\r\n"))
+    engine.wait_records("t", 1)
+    engine.kill()
+    mx.script["rcpt"] = ["250 2.1.5 ok"]
+    engine.start()
+    engine.wait_records("d", 1)
+    engine.stop()
+    rows = {row["type"]: row for row in engine.csv_rows("own")}
+    check_equal(list(rows["d"]), ["type", "rcpt", "header_Subject", "envId", "tag"], "columns")
+    check_equal((rows["d"]["header_Subject"], rows["d"]["envId"], rows["d"]["tag"]),
+                ('of a folded, "quoted" one', "mine", "n" * 768), "values of a delivery")
+    check_equal((rows["r"]["tag"], rows["r"]["header_Subject"], rows["t"]["tag"]),
+                ("n" * 768, "", ""), "values elsewhere")
+
+
+@test("map-header-to-field: what is no such line is refused by check")
+def bad_headers(world):
+    world.mx()
+    for lines, word in [(["map-header-to-field d Subject tag"], "header_X-Name"),
+                        (["map-header-to-field tq header_Subject tag"], "of no message"),
+                        (["map-header-to-field d header_X a", "map-header-to-field d header_x b"],
+                         "'a' already"),
+                        (["record-fields d " + ",".join(f"header_{i}" for i in range(33))],
+                         "more than 32 headers")]:
+        engine = world.engine(start=False, extra=acct_file(world, "bad", *lines))
+        code, _, errors = engine.command("check")
+        check(code == 78 and word in errors, f"{lines}: {code} {errors}")
 
 
 def mode(path):

@@ -3,6 +3,7 @@
 #include "accounting_layout.h"
 #include "accounting_time.h"
 #include "base/json.h"
+#include "policy/acct_header.h"
 #include "policy/config.h"
 
 #include "config_files.h"
@@ -193,13 +194,51 @@ TEST(fields_are_taken_away_and_added)
     CHECK_BYTES(header_of("records d\nrecord-fields d rcpt,type,!rcpt,orig,Orig"), "type,orig\r\n");
 }
 
-TEST(a_header_field_is_written_empty)
+TEST(a_header_field_has_the_value_that_was_kept_of_the_message)
 {
     struct event event = delivered();
-    CHECK_BYTES(record_of("records d\nrecord-fields d rcpt,header_Subject,vmta", &event),
-                "d,D@1181.com,,vmta48\r\n");
-    CHECK_BYTES(header_of("records d\nrecord-fields d rcpt,header_Subject,vmta"),
-                "type,rcpt,header_Subject,vmta\r\n");
+    const char *lines = "records d\nrecord-fields d rcpt,header_Subject,vmta";
+    CHECK_BYTES(record_of(lines, &event), "d,D@1181.com,,vmta48\r\n");
+    CHECK_BYTES(header_of(lines), "type,rcpt,header_Subject,vmta\r\n");
+    event.headers = BYTES("X-Subject:no\nsubject:=1,\"2\"\n");
+    CHECK_BYTES(record_of(lines, &event), "d,D@1181.com,\"\\x3D1,\"\"2\"\"\",vmta48\r\n");
+}
+
+TEST(the_first_mapped_header_that_is_there_fills_the_field)
+{
+    struct event event = delivered();
+    const char *lines = "records d,r\nrecord-fields d,r rcpt,jobId\n"
+                        "map-header-to-field d header_X-One tag\n"
+                        "map-header-to-field d,r header_X-Two tag\n"
+                        "map-header-to-field d header_X-Job jobId";
+    CHECK_BYTES(header_of(lines), "type,rcpt,jobId,tag\r\n");
+    CHECK_BYTES(record_of(lines, &event), "d,D@1181.com,JoBID29546016861868,\r\n");
+    event.headers = BYTES("X-Two:2\nX-Job:mine\n");
+    CHECK_BYTES(record_of(lines, &event), "d,D@1181.com,mine,2\r\n");
+    event.headers = BYTES("X-Two:2\nX-One:1\n");
+    CHECK_BYTES(record_of(lines, &event), "d,D@1181.com,JoBID29546016861868,1\r\n");
+    event.headers = BYTES("X-Two:2\nX-One:\n");
+    CHECK_BYTES(record_of(lines, &event), "d,D@1181.com,JoBID29546016861868,\r\n");
+    event.type = EVENT_RECEIVED;
+    event.headers = BYTES("X-One:1\nX-Two:2\n");
+    CHECK_BYTES(record_of(lines, &event), "r,D@1181.com,JoBID29546016861868,2\r\n");
+}
+
+TEST(what_is_kept_of_a_message_is_bounded_and_the_first_of_each_name)
+{
+    char memory[16];
+    struct bytes value;
+    struct buffer kept;
+    buffer_init(&kept, memory, sizeof memory);
+    acct_headers_put(&kept, BYTES("A"), BYTES("one"));
+    acct_headers_put(&kept, BYTES("a"), BYTES("two"));
+    acct_headers_put(&kept, BYTES("B"), BYTES("more than fits"));
+    acct_headers_put(&kept, BYTES("C"), BYTES(""));
+    CHECK_BYTES(buffer_bytes(&kept), "A:one\nC:\n");
+    CHECK(acct_headers_find(buffer_bytes(&kept), BYTES("c"), &value));
+    CHECK_BYTES(value, "");
+    CHECK(!acct_headers_find(buffer_bytes(&kept), BYTES("B"), &value));
+    CHECK(!acct_headers_find(buffer_bytes(&kept), BYTES(""), &value));
 }
 
 /* effect: acct-file user-string */
@@ -227,9 +266,9 @@ TEST(the_last_list_for_a_type_counts)
 
 TEST(too_many_columns_are_refused)
 {
-    char text[8192] = "records d\nrecord-fields d header_0";
+    char text[8192] = "records d\nrecord-fields d x_0";
     for (int i = 1; i <= ACCOUNTING_COLUMNS_MAX; i++) {
-        snprintf(text + strlen(text), sizeof text - strlen(text), ",header_%d", i);
+        snprintf(text + strlen(text), sizeof text - strlen(text), ",x_%d", i);
     }
     char whole[9000];
     snprintf(whole, sizeof whole, "<acct-file /a.csv>\n%s\n</acct-file>\n", text);

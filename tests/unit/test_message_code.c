@@ -35,6 +35,7 @@ static struct message *sample(void)
                                              .helo = BYTES("client"),
                                              .source_ip = BYTES("192.0.2.1"),
                                              .user = BYTES("user"),
+                                             .headers = BYTES("Subject:a: b\nX-Tag:\n"),
                                              .accepted_wall_ms = 1700000000123,
                                              .not_before_wall_ms = 1700000050000,
                                              .expires_wall_ms = -1,
@@ -56,6 +57,7 @@ static void check_same(const struct message *a, const struct message *b)
     CHECK(bytes_equal(message_helo(a), message_helo(b)));
     CHECK(bytes_equal(message_source_ip(a), message_source_ip(b)));
     CHECK(bytes_equal(message_user(a), message_user(b)));
+    CHECK(bytes_equal(message_headers(a), message_headers(b)));
     CHECK_INT(a->accepted_wall_ms, b->accepted_wall_ms);
     CHECK_INT(message_not_before_wall_ms(a), message_not_before_wall_ms(b));
     CHECK_INT(message_expires_wall_ms(a), message_expires_wall_ms(b));
@@ -159,6 +161,7 @@ TEST(texts_of_every_length_are_kept)
                                                                     .vmta = BYTES("v"),
                                                                     .job = some,
                                                                     .user = some,
+                                                                    .headers = some,
                                                                     .rcpts = rcpts,
                                                                     .rcpt_count = 2});
         CHECK(message != NULL);
@@ -166,6 +169,7 @@ TEST(texts_of_every_length_are_kept)
         CHECK(bytes_equal(message_vmta(message), BYTES("v")));
         CHECK(bytes_equal(message_job(message), some));
         CHECK(bytes_equal(message_user(message), some));
+        CHECK(bytes_equal(message_headers(message), some));
         CHECK(bytes_equal(rcpt_orcpt(&message->rcpts[0]), some));
         CHECK(bytes_equal(rcpt_address(&message->rcpts[1]), BYTES("two@example.net")));
         CHECK_INT(rcpt_orcpt(&message->rcpts[1]).len, 0);
