@@ -30,7 +30,7 @@ static void begin_line(struct reply_parser *parser)
     parser->state = AT_HEAD;
     parser->digits = 0;
     parser->line_code = 0;
-    parser->line_len = 0;
+    parser->line_len = parser->line_at = 0;
     parser->final_line = false;
     parser->cr_pending = false;
     parser->text_begun = false;
@@ -43,6 +43,7 @@ static void begin_reply(struct reply_parser *parser)
     reply->enhanced_class = 0;
     reply->enhanced_subject = reply->enhanced_detail = 0;
     reply->text_len = 0;
+    parser->enhanced_len = 0;
     parser->bytes = parser->lines = 0;
     begin_line(parser);
 }
@@ -69,8 +70,8 @@ static bool take_dot(struct bytes text, size_t *at)
     return true;
 }
 
-/* "5.1.1 text"; some servers write "#5.1.1 text" or "5.7.1: text". */
-static void read_enhanced(struct reply *reply)
+/* "5.1.1 text"; some servers write "#5.1.1 text" or "5.7.1: text". Its length, 0: none. */
+static size_t read_enhanced(struct reply *reply)
 {
     struct bytes text = reply_text(reply);
     size_t at = text.len > 0 && text.data[0] == '#' ? 1 : 0;
@@ -78,16 +79,34 @@ static void read_enhanced(struct reply *reply)
     if (!take_number(text, &at, &class) || !take_dot(text, &at) ||
         !take_number(text, &at, &subject) || !take_dot(text, &at) ||
         !take_number(text, &at, &detail)) {
-        return;
+        return 0;
     }
     bool ends =
         at == text.len || !((text.data[at] >= '0' && text.data[at] <= '9') || text.data[at] == '.');
     if (!ends || (class != 2 && class != 4 && class != 5) || reply->code / 100 == 3) {
-        return;
+        return 0;
     }
     reply->enhanced_class = (uint8_t)(reply->code / 100);
     reply->enhanced_subject = subject;
     reply->enhanced_detail = detail;
+    return at;
+}
+
+/* RFC 2034 4: each line of a reply has the code of the first. Inside the joined text it would stand
+ * between words, where no pattern for them expects it. Nothing is taken out of a text that was
+ * cut: what is missing stays at its end. */
+static void drop_repeated_code(struct reply_parser *parser)
+{
+    struct reply *reply = &parser->reply;
+    size_t at = parser->line_at, len = parser->enhanced_len;
+    if (len == 0 || !parser->text_begun || reply->text_len == REPLY_TEXT_MAX ||
+        reply->text_len <= at + len || reply->text[at + len] != ' ' ||
+        memcmp(reply->text, reply->text + at, len) != 0) {
+        return;
+    }
+    size_t rest = at + len + 1;
+    memmove(reply->text + at, reply->text + rest, reply->text_len - rest);
+    reply->text_len = (uint16_t)(reply->text_len - len - 1);
 }
 
 static void add_text(struct reply_parser *parser, const char *data, size_t len)
@@ -101,6 +120,7 @@ static void add_text(struct reply_parser *parser, const char *data, size_t len)
         if (reply->text_len > 0 && reply->text_len < REPLY_TEXT_MAX) {
             reply->text[reply->text_len++] = ' ';
         }
+        parser->line_at = reply->text_len;
     }
     size_t room = REPLY_TEXT_MAX - reply->text_len;
     size_t kept = len < room ? len : room;
@@ -117,8 +137,10 @@ static void add_text(struct reply_parser *parser, const char *data, size_t len)
 static enum reply_result end_line(struct reply_parser *parser)
 {
     if (parser->lines == 0) {
-        read_enhanced(&parser->reply);
+        parser->enhanced_len = (uint16_t)read_enhanced(&parser->reply);
         parser->first_len = parser->reply.text_len;
+    } else {
+        drop_repeated_code(parser);
     }
     if (parser->line != NULL) {
         parser->line(parser->owner, parser->reply.code, parser->lines,

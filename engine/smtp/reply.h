@@ -23,8 +23,8 @@ struct reply {
     uint8_t enhanced_class;
     uint16_t enhanced_subject, enhanced_detail;
     uint16_t text_len;
-    /* All behind the code, an enhanced code included; controls and broken UTF-8 stay: escape to
-     * show. */
+    /* All behind the code, an enhanced code included, but not where a further line repeats it;
+     * controls and broken UTF-8 stay: escape to show. */
     char text[REPLY_TEXT_MAX];
 };
 
@@ -73,7 +73,7 @@ struct reply_parser {
     uint16_t first_len; /* so many bytes of the reply's text are its first line's */
     /* private: */
     uint32_t bytes, lines;
-    uint16_t line_len, line_code;
+    uint16_t line_len, line_code, line_at, enhanced_len;
     uint8_t state, digits;
     bool final_line, cr_pending, text_begun;
     char line_text[REPLY_LINE_MAX];

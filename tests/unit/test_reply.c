@@ -47,6 +47,31 @@ TEST(lines_are_joined_by_one_space)
     check_reply("550-5.1.1 no\r\n550\r\n", 550, "5.1.1 no");
 }
 
+TEST(an_enhanced_code_that_lines_repeat_stands_once)
+{
+    check_reply("421-4.7.28 an unusual rate of\r\n421-4.7.28 unsolicited\r\n421 4.7.28 mail\r\n",
+                421, "4.7.28 an unusual rate of unsolicited mail");
+    check_reply("550-#5.1.1 no\r\n550 #5.1.1 such user\r\n", 550, "#5.1.1 no such user");
+    check_reply("550-5.7.1 no\r\n550 5.7.15 is another\r\n", 550, "5.7.1 no 5.7.15 is another");
+    check_reply("550-no\r\n550 5.1.1 here\r\n", 550, "no 5.1.1 here");
+    check_reply("550-5.1.1\r\n550 5.1.1\r\n", 550, "5.1.1 5.1.1");
+    check_reply("220-4.7.28 is no code of this\r\n220 4.7.28 b\r\n", 220,
+                "4.7.28 is no code of this b");
+}
+
+TEST(what_was_cut_stays_cut)
+{
+    char text[64 + REPLY_TEXT_MAX];
+    size_t len = (size_t)sprintf(text, "550-5.1.1 ");
+    memset(text + len, 'a', REPLY_TEXT_MAX - 10);
+    sprintf(text + len + REPLY_TEXT_MAX - 10, "\r\n550-5.1.1 b\r\n550 5.1.1 c\r\n");
+    struct reply_parser parser;
+    CHECK_INT(parse(&parser, text), REPLY_COMPLETE);
+    CHECK_INT(parser.reply.text_len, REPLY_TEXT_MAX);
+    CHECK_BYTES(bytes_slice(reply_text(&parser.reply), REPLY_TEXT_MAX - 6, REPLY_TEXT_MAX),
+                "aa 5.1");
+}
+
 TEST(c5_a_bare_lf_ends_a_line)
 {
     check_reply("250-one\n250 two\n", 250, "one two");
