@@ -22,11 +22,9 @@
 #include "spools.h"
 
 #define STALLED_WAIT_MS 5     /* outcomes wait to be written: soon over */
-#define HELD_WAIT_MS    1000  /* the journal is full or a sink holds */
 #define PASSED_WAIT_MS  10000 /* of several journals this one is: they may be very many */
 #define PASSED_MAX      64    /* messages put aside in one go */
 #define NO_ROOM_WAIT_MS 1000
-#define BLOCK_WAIT_MS   100 /* a block of starts is on its way to the disk */
 
 static uint64_t now_ms(const struct scheduler *scheduler)
 {
@@ -105,38 +103,6 @@ static bool wants_connection(const struct site *site)
            site_sendable_count(site) > site->opening_count;
 }
 
-/* When its rates allow the next message; now if at once, UINT64_MAX when a block is written. */
-static uint64_t rates_open_ms(struct site *site, uint64_t now)
-{
-    if (site->keeping != NULL) {
-        schedule_reserve(site);
-    }
-    uint64_t due_ms = rate_next_ms(&site->message_rate, now);
-    if (site->has_common_rates) {
-        uint64_t shared_ms = schedule_common_next_ms(site);
-        due_ms = shared_ms > due_ms ? shared_ms : due_ms;
-    }
-    return due_ms;
-}
-
-/* Time to wait before a connection may open, 0 if none: holds and rates, without taking any. */
-static uint64_t opening_wait_until(struct site *site, uint64_t now)
-{
-    const struct scheduler *scheduler = site->scheduler;
-    if (spools_held(scheduler->spools)) {
-        return now + HELD_WAIT_MS;
-    }
-    uint64_t due_ms = rates_open_ms(site, now);
-    uint64_t connect_ms = rate_next_ms(&site->connect_rate, now);
-    due_ms = connect_ms > due_ms ? connect_ms : due_ms;
-    if (site->common_rates[COMMON_RATE_PROVIDER_CONNECTS] != NULL) {
-        connect_ms = schedule_common_connect_next_ms(site);
-        due_ms = connect_ms > due_ms ? connect_ms : due_ms;
-    }
-    due_ms = site->hold_opening_ms > due_ms ? site->hold_opening_ms : due_ms;
-    return due_ms > now ? due_ms : 0;
-}
-
 static struct gate_places places_for(const struct site *site)
 {
     return (struct gate_places){.gates = {[GATE_VMTA] = site->lane->gate,
@@ -200,7 +166,7 @@ static void try_open(struct site *site)
         return;
     }
     uint64_t now = now_ms(scheduler);
-    uint64_t due_ms = opening_wait_until(site, now);
+    uint64_t due_ms = schedule_opening_wait_until(site, now);
     if (due_ms != 0) {
         wait_until(site, due_ms);
         return;
@@ -213,7 +179,7 @@ static void try_open(struct site *site)
     }
     if (!schedule_common_take_connect(site)) { /* another worker was faster */
         gates_release(&scheduler->gates, &places);
-        wait_until(site, now + BLOCK_WAIT_MS);
+        wait_until(site, now + SCHEDULE_BLOCK_WAIT_MS);
         return;
     }
     struct attempt *attempt = attempt_open(scheduler->attempts, site, queue_to_open_for(site));
@@ -222,7 +188,7 @@ static void try_open(struct site *site)
         wait_until(site, now + NO_ROOM_WAIT_MS);
         return;
     }
-    rate_take(&site->connect_rate, now, 1);
+    schedule_count_opening(site, now);
     attempt->places = places;
     list_push_back(&site->attempts, &attempt->site_node);
     site->attempt_count++;
@@ -335,11 +301,11 @@ static bool must_wait(struct site *site)
 {
     struct scheduler *scheduler = site->scheduler;
     uint64_t now = now_ms(scheduler);
-    uint64_t due_ms = rates_open_ms(site, now);
+    uint64_t due_ms = schedule_rates_open_ms(site, now);
     if (spools_stalled(scheduler->spools, scheduler->worker)) {
         due_ms = now + STALLED_WAIT_MS;
     } else if (spools_held(scheduler->spools)) {
-        due_ms = now + HELD_WAIT_MS;
+        due_ms = now + SCHEDULE_HELD_WAIT_MS;
     }
     if (due_ms <= now) {
         return false;
@@ -443,29 +409,6 @@ struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *a
     return transaction;
 }
 
-uint32_t schedule_take_rate(struct scheduler *scheduler, struct site *site, uint32_t want,
-                            uint64_t *again_ms)
-{
-    uint64_t now = now_ms(scheduler);
-    /* The own rate first says how many it could grant, so that no start of the shared one is
-     * taken in vain. */
-    uint64_t free_here = rate_free(&site->message_rate, now);
-    uint32_t granted = free_here < want ? (uint32_t)free_here : want;
-    if (site->has_common_rates && granted > 0) {
-        granted = schedule_common_take(site, granted);
-    }
-    if (granted > 0) {
-        granted = rate_take(&site->message_rate, now, granted);
-    }
-    if (granted == 0) {
-        uint64_t open_ms = rates_open_ms(site, now);
-        *again_ms = open_ms == UINT64_MAX ? now + BLOCK_WAIT_MS : open_ms;
-    } else if (site->keeping != NULL) {
-        schedule_reserve(site); /* ahead of need */
-    }
-    return granted;
-}
-
 static void stop_opening(struct attempt *attempt)
 {
     struct site *site = attempt->site;
@@ -507,6 +450,7 @@ void schedule_closed(struct scheduler *scheduler, struct attempt *attempt)
     site->attempt_count--;
     scheduler->attempt_count--;
     gates_release(&scheduler->gates, &attempt->places);
+    schedule_count_closed(site);
     schedule_mark(scheduler, site);
 }
 

@@ -1,5 +1,6 @@
-/* What schedule.c (who sends next), schedule_sites.c (which sites there are) and
- * schedule_keeping.c (what of them survives a restart) share. */
+/* What schedule.c (who sends next), schedule_limits.c (what it waits for),
+ * schedule_sites.c (which sites there are) and schedule_keeping.c (what of them survives a restart)
+ * share. */
 #ifndef ENGINE_SCHEDULE_PRIVATE_H
 #define ENGINE_SCHEDULE_PRIVATE_H
 
@@ -11,6 +12,18 @@ void schedule_site_init(struct site *site);
 void schedule_leave_place(struct site *site);
 /* What it waited for may have come: it is looked at in the next run. */
 void schedule_wake_site(struct site *site);
+
+/* ---- schedule_limits.c ---- */
+#define SCHEDULE_HELD_WAIT_MS  1000 /* the journal is full or a sink holds */
+#define SCHEDULE_BLOCK_WAIT_MS 100  /* a block of starts is on its way to the disk */
+/* When its rates allow the next message; now if at once, UINT64_MAX when a block is written. */
+uint64_t schedule_rates_open_ms(struct site *site, uint64_t now);
+/* Time to wait before a connection may open, 0 if none: holds and rates, without taking any. */
+uint64_t schedule_opening_wait_until(struct site *site, uint64_t now);
+/* One opens, not yet in attempt_count; the shared rate of connections has been taken. */
+void schedule_count_opening(struct site *site, uint64_t now);
+/* One has closed, no longer in attempt_count. */
+void schedule_count_closed(struct site *site);
 
 /* ---- schedule_sites.c ---- */
 /* An empty site without connections: its owner hears of it, then it is freed. */

@@ -15,6 +15,7 @@
 #include "common_rates.h"
 #include "queue.h"
 #include "resolve.h"
+#include "vmta/ramp.h"
 #include "vmta/rates.h"
 
 struct scheduler;
@@ -64,6 +65,7 @@ struct site {
     struct timer timer;
     uint64_t hold_opening_ms; /* a further connection failed while others work: no new one
                                  before this */
+    struct ramp ramp;         /* smtp-out-rampup-interval */
     struct route *route;      /* NULL until resolved; with its expiry */
     uint32_t route_turn;      /* where the next connection starts among equal hosts */
     uint64_t arrived_count;   /* recipients since the registry of owners last heard of it */

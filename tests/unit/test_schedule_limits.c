@@ -168,3 +168,30 @@ TEST(a_provider_without_limits_after_a_reload_holds_nobody)
     world.config = freed;
     end_world();
 }
+
+/* effect: domain smtp-out-rampup-interval */
+TEST(a_queue_s_connections_grow_one_by_one)
+{
+    begin_world(VMTAS "<domain *>\n smtp-out-rampup-interval 10s\n max-smtp-out 3\n</domain>\n");
+    for (int i = 0; i < 9; i++) {
+        arrive("a", "r@one.example");
+    }
+    arrive("b", "r@one.example");
+    run();
+    CHECK_INT(world.attempts.count, 2); /* one for each queue */
+    pass(9999);
+    CHECK_INT(world.attempts.count, 2);
+    pass(1);
+    CHECK_INT(world.attempts.count, 3);
+    pass(1000);
+    close_attempt(0); /* another takes its place, and the next step comes in its time */
+    run();
+    CHECK_INT(world.attempts.count, 4);
+    pass(8999);
+    CHECK_INT(world.attempts.count, 4);
+    pass(1);
+    CHECK_INT(world.attempts.count, 5);
+    pass(10000);
+    CHECK_INT(world.attempts.count, 5); /* max-smtp-out */
+    end_world();
+}
