@@ -1,21 +1,29 @@
 #include "arrivals.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <stdlib.h>
 
 #include "io/io.h"
 #include "outcome.h"
+#include "policy/destination.h"
 #include "schedule.h"
 #include "spools.h"
 #include "vmta/registry.h"
 
-/* What goes to one worker. While the letter is away `batch` is the other worker's. */
+/* What goes to one worker, or comes back from it. While the letter is away `batch` is the other
+ * side's. */
 struct handover {
     struct letter letter;
     struct arrivals *arrivals;
-    uint32_t to;
+    uint32_t worker;
     bool away;
-    struct list batch, waiting; /* struct rcpt, by `ready` */
+    const struct config *config; /* that `batch` was routed by */
+    struct list batch, waiting;  /* struct rcpt, by `ready` */
+};
+
+struct worker_handovers {
+    struct handover out, back;
 };
 
 struct arrivals {
@@ -24,10 +32,19 @@ struct arrivals {
     struct mailboxes *mailboxes;
     struct registry *registry;
     struct scheduler **schedulers;
+    const struct config *config;
     uint32_t keeper, workers;
     bool record_received;
-    struct handover handovers[];
+    struct worker_handovers handovers[];
 };
+
+static void init_handover(struct arrivals *arrivals, struct handover *handover, uint32_t worker)
+{
+    handover->arrivals = arrivals;
+    handover->worker = worker;
+    list_init(&handover->batch);
+    list_init(&handover->waiting);
+}
 
 struct arrivals *arrivals_create(const struct arrivals_options *options)
 {
@@ -41,14 +58,12 @@ struct arrivals *arrivals_create(const struct arrivals_options *options)
     arrivals->mailboxes = options->mailboxes;
     arrivals->registry = options->registry;
     arrivals->schedulers = options->schedulers;
+    arrivals->config = options->config;
     arrivals->keeper = options->keeper;
     arrivals->workers = options->workers;
     for (uint32_t i = 0; i < options->workers; i++) {
-        struct handover *handover = &arrivals->handovers[i];
-        handover->arrivals = arrivals;
-        handover->to = i;
-        list_init(&handover->batch);
-        list_init(&handover->waiting);
+        init_handover(arrivals, &arrivals->handovers[i].out, i);
+        init_handover(arrivals, &arrivals->handovers[i].back, i);
     }
     return arrivals;
 }
@@ -62,6 +77,13 @@ void arrivals_record_received(struct arrivals *arrivals, bool wanted)
 {
     arrivals->record_received = wanted;
 }
+
+void arrivals_reload(struct arrivals *arrivals, const struct config *config)
+{
+    arrivals->config = config;
+}
+
+/* ---- to the owners ---- */
 
 static void send_batch(struct handover *handover);
 
@@ -79,13 +101,19 @@ static void on_handover(struct letter *letter)
 {
     struct handover *handover = CONTAINER_OF(letter, struct handover, letter);
     struct arrivals *arrivals = handover->arrivals;
-    struct scheduler *scheduler = arrivals->schedulers[handover->to];
+    struct scheduler *scheduler = arrivals->schedulers[handover->worker];
     struct list_node *node;
     while ((node = list_pop_front(&handover->batch)) != NULL) {
-        schedule_arrive(scheduler, CONTAINER_OF(node, struct rcpt, ready));
+        struct rcpt *rcpt = CONTAINER_OF(node, struct rcpt, ready);
+        const struct registry_site *site = rcpt->site;
+        rcpt->queue = NULL;
+        schedule_arrive(scheduler, rcpt, site->name);
+    }
+    if (handover->config != scheduler->config) {
+        schedule_check_places(scheduler); /* it was reloaded meanwhile */
     }
     letter->deliver = on_home;
-    mailbox_post(arrivals->mailboxes, handover->to, arrivals->keeper, MAILBOX_URGENT, letter);
+    mailbox_post(arrivals->mailboxes, handover->worker, arrivals->keeper, MAILBOX_URGENT, letter);
 }
 
 static void send_batch(struct handover *handover)
@@ -93,38 +121,107 @@ static void send_batch(struct handover *handover)
     struct arrivals *arrivals = handover->arrivals;
     list_splice_back(&handover->batch, &handover->waiting);
     handover->away = true;
+    handover->config = arrivals->config;
     handover->letter.deliver = on_handover;
-    mailbox_post(arrivals->mailboxes, arrivals->keeper, handover->to, MAILBOX_URGENT,
+    mailbox_post(arrivals->mailboxes, arrivals->keeper, handover->worker, MAILBOX_URGENT,
                  &handover->letter);
 }
 
-static uint32_t owner_of(const struct arrivals *arrivals, const struct rcpt *rcpt)
+/* "domain/vmta"; a domain in a queue's name is in lower case. */
+static struct bytes site_name(const struct arrivals *arrivals, const struct rcpt *rcpt,
+                              char memory[SITE_NAME_MAX])
 {
-    if (arrivals->registry == NULL) {
-        return arrivals->keeper;
-    }
-    char memory[SITE_NAME_MAX];
     struct buffer name;
-    buffer_init(&name, memory, sizeof memory);
-    struct bytes vmta = message_vmta(rcpt_message(rcpt));
-    buffer_put_bytes(&name, rcpt_domain(rcpt));
+    buffer_init(&name, memory, SITE_NAME_MAX);
+    struct destination to = destination_of(
+        arrivals->config, (struct destination){.vmta = message_vmta(rcpt_message(rcpt)),
+                                               .domain = rcpt_domain(rcpt)});
+    for (size_t i = 0; i < to.domain.len; i++) {
+        buffer_put_char(&name, (char)tolower((unsigned char)to.domain.data[i]));
+    }
     buffer_put_char(&name, '/');
-    buffer_put_bytes(&name, vmta.len == 0 ? BYTES("{default}") : vmta);
-    return registry_arrive(arrivals->registry, buffer_bytes(&name));
+    buffer_put_bytes(&name, to.vmta.len == 0 ? BYTES("{default}") : to.vmta);
+    return buffer_bytes(&name);
+}
+
+static void link_moving(struct list *list, struct rcpt *rcpt)
+{
+    rcpt->ready = (struct list_node){0};
+    rcpt->state = RCPT_MOVING;
+    list_push_back(list, &rcpt->ready);
 }
 
 static void route(struct arrivals *arrivals, struct rcpt *rcpt)
 {
-    uint32_t owner = owner_of(arrivals, rcpt);
-    if (owner == arrivals->keeper) {
-        schedule_arrive(arrivals->schedulers[owner], rcpt);
+    char memory[SITE_NAME_MAX];
+    struct bytes name = site_name(arrivals, rcpt, memory);
+    const struct registry_site *site =
+        arrivals->registry == NULL ? NULL : registry_arrive(arrivals->registry, name);
+    if (site == NULL || site->owner == arrivals->keeper) {
+        schedule_arrive(arrivals->schedulers[arrivals->keeper], rcpt, name);
         return;
     }
-    struct handover *handover = &arrivals->handovers[owner];
-    rcpt->ready = (struct list_node){0};
-    rcpt->state = RCPT_MOVING;
-    list_push_back(&handover->waiting, &rcpt->ready);
+    rcpt->site = site;
+    link_moving(&arrivals->handovers[site->owner].out.waiting, rcpt);
 }
+
+static void send_batches(struct arrivals *arrivals)
+{
+    for (uint32_t i = 0; i < arrivals->workers; i++) {
+        struct handover *handover = &arrivals->handovers[i].out;
+        if (!handover->away && !list_empty(&handover->waiting)) {
+            send_batch(handover);
+        }
+    }
+}
+
+/* ---- back from the owners ---- */
+
+static void send_back(struct handover *handover);
+
+/* On the owner's worker. */
+static void on_back_home(struct letter *letter)
+{
+    struct handover *handover = CONTAINER_OF(letter, struct handover, letter);
+    handover->away = false;
+    if (!list_empty(&handover->waiting)) {
+        send_back(handover);
+    }
+}
+
+static void on_back(struct letter *letter)
+{
+    struct handover *handover = CONTAINER_OF(letter, struct handover, letter);
+    struct arrivals *arrivals = handover->arrivals;
+    struct list_node *node;
+    while ((node = list_pop_front(&handover->batch)) != NULL) {
+        route(arrivals, CONTAINER_OF(node, struct rcpt, ready));
+    }
+    send_batches(arrivals);
+    letter->deliver = on_back_home;
+    mailbox_post(arrivals->mailboxes, arrivals->keeper, handover->worker, MAILBOX_URGENT, letter);
+}
+
+static void send_back(struct handover *handover)
+{
+    struct arrivals *arrivals = handover->arrivals;
+    list_splice_back(&handover->batch, &handover->waiting);
+    handover->away = true;
+    handover->letter.deliver = on_back;
+    mailbox_post(arrivals->mailboxes, handover->worker, arrivals->keeper, MAILBOX_URGENT,
+                 &handover->letter);
+}
+
+void arrivals_give_back(struct arrivals *arrivals, uint32_t from, struct rcpt *rcpt)
+{
+    struct handover *handover = &arrivals->handovers[from].back;
+    link_moving(&handover->waiting, rcpt);
+    if (!handover->away) {
+        send_back(handover);
+    }
+}
+
+/* ---- messages ---- */
 
 static void route_all(struct arrivals *arrivals, struct message *message)
 {
@@ -133,12 +230,7 @@ static void route_all(struct arrivals *arrivals, struct message *message)
             route(arrivals, &message->rcpts[i]);
         }
     }
-    for (uint32_t i = 0; i < arrivals->workers; i++) {
-        struct handover *handover = &arrivals->handovers[i];
-        if (!handover->away && !list_empty(&handover->waiting)) {
-            send_batch(handover);
-        }
-    }
+    send_batches(arrivals);
 }
 
 void arrivals_take(void *owner, struct message *message)

@@ -1,9 +1,10 @@
 /* Arrivals: from the spool to the owners of queues.
  *
- * On the keeper's worker. Every recipient of a message that has become durable, or was found at
- * start, goes to the worker that owns its site: directly where that is the keeper, else in
- * batches, one letter per worker at a time. Allocates nothing: recipients on their way are linked
- * through themselves. */
+ * On the keeper's worker, which alone says which site a recipient goes to (policy/destination.h):
+ * those of a message that has become durable or was found at start, and those that an owner gives
+ * back because they belong elsewhere. They go to the worker that owns the site: directly where
+ * that is the keeper, else in batches, one letter per worker and direction at a time. Allocates
+ * nothing: recipients on their way are linked through themselves. */
 #ifndef ENGINE_ARRIVALS_H
 #define ENGINE_ARRIVALS_H
 
@@ -14,6 +15,7 @@
 #include "message.h"
 
 struct arrivals;
+struct config;
 struct io;
 struct registry;
 struct scheduler;
@@ -25,6 +27,7 @@ struct arrivals_options {
     struct mailboxes *mailboxes;
     struct registry *registry;     /* NULL with one worker */
     struct scheduler **schedulers; /* by worker */
+    const struct config *config;
     uint32_t keeper, workers;
 };
 
@@ -33,6 +36,13 @@ void arrivals_destroy(struct arrivals *arrivals);
 
 /* Some sink wants `r` records. May change with a reload. */
 void arrivals_record_received(struct arrivals *arrivals, bool wanted);
+
+/* Before any worker has it. */
+void arrivals_reload(struct arrivals *arrivals, const struct config *config);
+
+/* On worker `from`: a recipient that was in none of its queues any more finds its site again. Its
+ * due_wall_ms says when it may go. */
+void arrivals_give_back(struct arrivals *arrivals, uint32_t from, struct rcpt *rcpt);
 
 /* A message has just become durable (spool_on_arrival). */
 void arrivals_take(void *arrivals, struct message *message);

@@ -52,7 +52,7 @@ static void fill_row(struct control_row *row, const struct site *site, uint64_t 
     for (struct list_node *node = list_first(&site->queues); node != NULL;
          node = list_next(&site->queues, node)) {
         const struct queue *queue = CONTAINER_OF(node, struct queue, site_node);
-        row->rcpts += queue->ready_count + queue->deferred_count + queue->taken_count;
+        row->rcpts += queue_rcpt_count(queue);
         row->ready += queue->ready_count;
         row->bytes += queue->bytes;
         row->paused |= queue->paused;

@@ -176,8 +176,9 @@ static void restore_of_site(struct engine *engine, struct bytes site, struct byt
 {
     const struct io *io = keeper(engine)->io;
     const struct kept_time at = {io_now_ms(io), io_wall_ms(io)};
-    uint32_t worker =
-        engine->registry == NULL ? ENGINE_KEEPER : registry_arrive(engine->registry, site);
+    const struct registry_site *known =
+        engine->registry == NULL ? NULL : registry_arrive(engine->registry, site);
+    uint32_t worker = known == NULL ? ENGINE_KEEPER : known->owner;
     schedule_restore(engine->schedulers[worker], key, value, &at);
 }
 
@@ -231,6 +232,7 @@ int engine_restore(struct engine *engine, struct error *error)
         .mailboxes = engine->mailboxes,
         .registry = engine->registry,
         .schedulers = engine->schedulers,
+        .config = engine->config,
         .keeper = ENGINE_KEEPER,
         .workers = engine->worker_count,
     });
@@ -535,6 +537,7 @@ int engine_reload(struct engine *engine, struct error *error)
     engine->config = config;
     set_total_limits(engine, raise_descriptor_limit());
     accounting_reload(engine->accounting, config);
+    arrivals_reload(engine->arrivals, config);
     arrivals_record_received(engine->arrivals, accounting_wants_received(engine->accounting));
     on_memory_timer(&engine->memory_timer);
     give_orders(engine, on_reload);

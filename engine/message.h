@@ -21,6 +21,7 @@
 #include "base/map.h"
 
 struct queue;
+struct registry_site; /* vmta/registry.h */
 
 /* RFC 3461: what the sender asked for, per recipient. */
 enum notify { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 };
@@ -65,7 +66,10 @@ struct rcpt {
         };
         struct heap_node deferred; /* key: due, monotonic ms */
     };
-    struct queue *queue;     /* NULL until it arrived in one */
+    union {
+        struct queue *queue;              /* NULL until it arrived in one */
+        const struct registry_site *site; /* RCPT_MOVING to another worker: where to */
+    };
     uint64_t state_place;    /* keeper's: where the newest state record lies, 0 = none */
     uint32_t index;          /* place in the message's rcpts */
     uint32_t address_offset; /* into the message's text */

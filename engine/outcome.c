@@ -251,6 +251,7 @@ static void fill_rcpt_event(struct outcomes *outcomes, struct event *event,
     event->queue = bytes_from_string(queue->site->name);
     const struct message *message = rcpt_message(rcpt);
     add_message(event, texts, spools_of(outcomes->spools, message), message);
+    event->vmta = bytes_from_string(queue->site->lane->vmta.name); /* it may have been rerouted */
     add_rcpt(event, rcpt);
     add_attempt(event, queue->site, attempt);
     add_tls(event, attempt, tls);

@@ -180,7 +180,9 @@ void queue_deinit(struct queue *queue)
     list_remove(&queue->site_node);
     list_remove(&queue->sendable_node);
     free(queue->last_error);
+    free(queue->aside);
     queue->last_error = NULL;
+    queue->aside = NULL;
 }
 
 void queue_put(struct queue *queue, struct rcpt *rcpt, uint64_t due_ms, uint64_t now_ms)
@@ -272,6 +274,70 @@ bool queue_remove(struct queue *queue, struct rcpt *rcpt)
     leave(queue, rcpt);
     return true;
 }
+
+/* ---- put aside ---- */
+
+struct queue_aside {
+    struct list ready;
+    struct heap deferred;
+    uint32_t count;
+};
+
+uint32_t queue_rcpt_count(const struct queue *queue)
+{
+    uint32_t aside = queue->aside == NULL ? 0 : queue->aside->count;
+    return queue->ready_count + queue->deferred_count + queue->taken_count + aside;
+}
+
+bool queue_put_aside(struct queue *queue)
+{
+    uint32_t count = queue->ready_count + queue->deferred_count;
+    if (queue->aside != NULL || count == 0) {
+        return queue->aside == NULL;
+    }
+    struct queue_aside *aside = malloc(sizeof *aside);
+    if (aside == NULL) {
+        return false;
+    }
+    list_init(&aside->ready);
+    list_splice_back(&aside->ready, &queue->ready);
+    aside->deferred = queue->deferred;
+    aside->count = count;
+    heap_init(&queue->deferred);
+    queue->ready_count = queue->deferred_count = 0;
+    queue->aside = aside;
+    start_timer(queue);
+    queue->changed(queue);
+    return true;
+}
+
+struct rcpt *queue_take_aside(struct queue *queue, uint64_t *due_ms)
+{
+    struct queue_aside *aside = queue->aside;
+    if (aside == NULL) {
+        return NULL;
+    }
+    struct list_node *node = list_pop_front(&aside->ready);
+    struct rcpt *rcpt = NULL;
+    *due_ms = 0;
+    if (node != NULL) {
+        rcpt = CONTAINER_OF(node, struct rcpt, ready);
+    } else {
+        struct heap_node *first = heap_first(&aside->deferred);
+        rcpt = CONTAINER_OF(first, struct rcpt, deferred);
+        *due_ms = first->key;
+        heap_remove(&aside->deferred, first);
+    }
+    rcpt->due_wall_ms = 0;
+    if (--aside->count == 0) {
+        free(aside);
+        queue->aside = NULL;
+    }
+    leave(queue, rcpt);
+    return rcpt;
+}
+
+/* ---- clocks ---- */
 
 void queue_hold_until(struct queue *queue, uint64_t due_ms, uint64_t now_ms)
 {

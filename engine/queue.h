@@ -16,6 +16,7 @@
 #include "base/timers.h"
 #include "message.h"
 
+struct queue_aside;
 struct queue_clock;
 struct site;
 
@@ -34,10 +35,11 @@ struct queue {
     struct list ready;              /* struct rcpt, RCPT_READY */
     struct heap deferred;           /* struct rcpt, RCPT_DEFERRED, by due time */
     uint32_t ready_count, deferred_count, taken_count;
-    uint64_t bytes;         /* body bytes of all recipients here, for `show` */
-    uint64_t not_before_ms; /* the queue's retry clock; 0 = none */
-    uint8_t retry_index;    /* place in retry-after; reset by a delivery */
-    uint8_t tls_need;       /* enum tls_need of every message here */
+    struct queue_aside *aside; /* NULL: none; owned */
+    uint64_t bytes;            /* body bytes of all recipients here, for `show` */
+    uint64_t not_before_ms;    /* the queue's retry clock; 0 = none */
+    uint8_t retry_index;       /* place in retry-after; reset by a delivery */
+    uint8_t tls_need;          /* enum tls_need of every message here */
     bool paused;
     struct queue_error *last_error; /* NULL = none; owned */
     struct queue_clock *clock;      /* the scheduler's: its retry clock in the spool, or NULL */
@@ -79,6 +81,13 @@ void queue_done(struct queue *queue, struct rcpt *rcpt); /* final: about to be t
  * taken by a transaction. */
 bool queue_remove(struct queue *queue, struct rcpt *rcpt);
 
+/* All that waits is put aside, to be looked at one by one; it counts as here and does not leave
+ * meanwhile. What arrives from now on is not among it. False: some is aside already. */
+bool queue_put_aside(struct queue *queue);
+
+/* One of those, out of the queue, and when it may leave (0: at once); NULL: none is left. */
+struct rcpt *queue_take_aside(struct queue *queue, uint64_t *due_ms);
+
 /* The retry clock: nothing leaves before due_ms. 0 opens the queue again at once. */
 void queue_hold_until(struct queue *queue, uint64_t due_ms, uint64_t now_ms);
 void queue_pause(struct queue *queue, bool paused);
@@ -94,9 +103,11 @@ static inline bool queue_sendable(const struct queue *queue, uint64_t now_ms)
     return queue->ready_count > 0 && !queue->paused && queue->not_before_ms <= now_ms;
 }
 
+uint32_t queue_rcpt_count(const struct queue *queue);
+
 static inline bool queue_empty(const struct queue *queue)
 {
-    return queue->ready_count + queue->deferred_count + queue->taken_count == 0;
+    return queue_rcpt_count(queue) == 0;
 }
 
 void queue_note_error(struct queue *queue, int64_t wall_ms, struct bytes text);

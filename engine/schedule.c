@@ -252,6 +252,9 @@ static void look_at(struct site *site)
 {
     struct scheduler *scheduler = site->scheduler;
     schedule_act_on_mode(site);
+    if (site->astray || site->has_guests) {
+        schedule_return_strays(site);
+    }
     site_refresh(site, now_ms(scheduler));
     if (site_rcpt_count(site) == 0 && list_empty(&site->attempts)) {
         keep_or_free(site);
@@ -501,6 +504,7 @@ struct scheduler *scheduler_create(const struct scheduler_options *options)
     scheduler->host_name = options->host_name;
     scheduler->others = options->others;
     scheduler->site_emptied = options->site_emptied;
+    scheduler->returned = options->returned;
     scheduler->owner = options->owner;
     map_init(&scheduler->sites, SCHEDULE_SITES_MAX);
     map_init(&scheduler->lanes, SCHEDULE_VMTAS_MAX);

@@ -75,6 +75,7 @@ struct scheduler {
     struct scheduler **others; /* by worker; the engine's */
     /* A site is empty; false: it must stay, recipients are on their way to it. */
     bool (*site_emptied)(void *owner, struct site *site);
+    void (*returned)(void *owner, struct rcpt *rcpt); /* it belongs elsewhere: to the keeper */
     void *owner;
     uint64_t opened, delivered_rcpts, deferred_rcpts, bounced_rcpts;
     uint64_t costly_replies;                /* that no bounce category was found for: outcome.c */
@@ -92,6 +93,7 @@ struct scheduler_options {
     const char *host_name;     /* EHLO name of virtual MTAs that have none; borrowed */
     struct scheduler **others; /* array of `workers`, filled by the engine before they run */
     bool (*site_emptied)(void *owner, struct site *site); /* NULL: one worker */
+    void (*returned)(void *owner, struct rcpt *rcpt);
     void *owner;
 };
 
@@ -124,8 +126,11 @@ void schedule_restore(struct scheduler *scheduler, struct bytes key, struct byte
 
 /* ---- while it runs ---- */
 
-/* A recipient arrives at its owner; its message's vmta names the lane. */
-void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt);
+/* A recipient arrives at the owner of its site, "domain/vmta". */
+void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt, struct bytes site_name);
+
+/* The rules may have changed since recipients arrived: those that belong elsewhere are returned. */
+void schedule_check_places(struct scheduler *scheduler);
 
 /* Does what was marked: wakes sites, offers mail to idle connections, opens new ones. Once per
  * turn. True: more is left for the next turn, do not sleep. */

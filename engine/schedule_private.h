@@ -35,6 +35,16 @@ struct queue *schedule_obtain_queue(struct site *site, enum tls_need tls_need);
 /* After a change of settings or mode. */
 void schedule_apply_rates(struct site *site);
 
+/* A recipient has left the site: it no longer counts for its virtual MTA. */
+void schedule_rcpt_gone(struct scheduler *scheduler, const struct site *site,
+                        const struct rcpt *rcpt);
+
+/* ---- schedule_places.c ---- */
+/* The site's names are the message's own: nothing sent it here. */
+bool schedule_is_home(const struct site *site, const struct rcpt *rcpt);
+/* Some of those that were put aside: to the keeper, or into their queue again. */
+void schedule_return_strays(struct site *site);
+
 /* ---- schedule_modes.c ---- */
 /* "mode:SITE"? */
 bool schedule_mode_key(struct bytes key, struct bytes *site);

@@ -286,20 +286,25 @@ static bool is_new(const struct scheduler *scheduler, const struct rcpt *rcpt)
            rcpt_message(rcpt)->accepted_ms >= (int64_t)scheduler->started_ms;
 }
 
-void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt)
+void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt, struct bytes site_name)
 {
     const struct message *message = rcpt_message(rcpt);
-    struct site *site = schedule_obtain_site(scheduler, message_vmta(message), rcpt_domain(rcpt));
+    ptrdiff_t slash = bytes_find(site_name, '/', 0);
+    assert(slash >= 0);
+    struct site *site =
+        schedule_obtain_site(scheduler, bytes_slice(site_name, (size_t)slash + 1, site_name.len),
+                             bytes_slice(site_name, 0, (size_t)slash));
     struct queue *queue =
         site == NULL ? NULL : schedule_obtain_queue(site, (enum tls_need)message->tls_need);
     if (queue == NULL) {
         /* It is safe in the spool and comes back with a restart; nothing better can be done. */
-        LOG_ERROR("out of memory for queue %.*s/%.*s: recipient waits in the spool",
-                  BYTES_FMT(rcpt_domain(rcpt)), BYTES_FMT(message_vmta(message)));
+        LOG_ERROR("out of memory for queue %.*s: recipient waits in the spool",
+                  BYTES_FMT(site_name));
         return;
     }
     scheduler->rcpt_count++;
     site->arrived_count++;
+    site->has_guests = site->has_guests || !schedule_is_home(site, rcpt);
     limit_take(site->lane->resident, 1);
     limit_take(site->lane->resident_bytes, message->body_size);
     uint64_t now_ms = io_now_ms(scheduler->io);
@@ -311,15 +316,20 @@ void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt)
     }
 }
 
+void schedule_rcpt_gone(struct scheduler *scheduler, const struct site *site,
+                        const struct rcpt *rcpt)
+{
+    struct limit_wakes nobody = {0};
+    limit_release(site->lane->resident, 1, &nobody);
+    limit_release(site->lane->resident_bytes, rcpt_message(rcpt)->body_size, &nobody);
+    assert(scheduler->rcpt_count > 0);
+    scheduler->rcpt_count--;
+}
+
 void schedule_rcpt_final(struct scheduler *scheduler, const struct queue *queue,
                          const struct rcpt *rcpt)
 {
-    struct limit_wakes nobody = {0};
-    const struct vmta_lane *lane = queue->site->lane;
-    limit_release(lane->resident, 1, &nobody);
-    limit_release(lane->resident_bytes, rcpt_message(rcpt)->body_size, &nobody);
-    assert(scheduler->rcpt_count > 0);
-    scheduler->rcpt_count--;
+    schedule_rcpt_gone(scheduler, queue->site, rcpt);
 }
 
 /* ---- asked by control ---- */
@@ -454,6 +464,7 @@ void schedule_reload(struct scheduler *scheduler, const struct config *config)
         reload_lane(scheduler, CONTAINER_OF(node, struct vmta_lane, all_node));
     }
     schedule_each_site(scheduler, "*", reload_site, scheduler);
+    schedule_check_places(scheduler);
     gates_wake_all(&scheduler->gates);
     attempts_forget_profiles(scheduler->attempts);
 }

@@ -18,7 +18,7 @@ uint32_t site_rcpt_count(const struct site *site)
     for (struct list_node *node = list_first(&site->queues); node != NULL;
          node = list_next(&site->queues, node)) {
         const struct queue *queue = CONTAINER_OF(node, struct queue, site_node);
-        count += queue->ready_count + queue->deferred_count + queue->taken_count;
+        count += queue_rcpt_count(queue);
     }
     return count;
 }

@@ -50,11 +50,13 @@ struct site {
     struct gate *provider_gate; /* max-smtp-out of its provider; NULL = none */
     struct common_rate *common_rates[COMMON_RATE_COUNT]; /* by kind; NULL = none */
     bool has_common_rates;                               /* any of them */
-    struct list queues;                                  /* struct queue */
-    struct list sendable;                                /* struct queue, round robin */
-    struct list attempts;                                /* every connection */
-    struct list idle;                                    /* those that wait for mail */
-    uint32_t attempt_count;                              /* opening, busy and idle */
+    bool has_guests;        /* some recipients were sent here by a rule */
+    bool astray;            /* by the rules of now its own mail belongs elsewhere */
+    struct list queues;     /* struct queue */
+    struct list sendable;   /* struct queue, round robin */
+    struct list attempts;   /* every connection */
+    struct list idle;       /* those that wait for mail */
+    uint32_t attempt_count; /* opening, busy and idle */
     uint32_t opening_count;
     struct rate message_rate, connect_rate;
     struct site_keeping *keeping; /* of rates that survive a restart; NULL: there are none */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "arrivals.h"
 #include "attempt.h"
 #include "base/logger.h"
 #include "engine.h"
@@ -69,6 +70,12 @@ static bool on_site_emptied(void *owner, struct site *site)
                           site->arrived_count);
 }
 
+static void on_returned(void *owner, struct rcpt *rcpt)
+{
+    const struct worker *worker = owner;
+    arrivals_give_back(worker->engine->arrivals, worker->index, rcpt);
+}
+
 /* ---- phases ---- */
 
 /* Our name among mail servers: as configured, else as the system has it. Copied, because the
@@ -120,6 +127,7 @@ static int create_delivery(struct worker *worker, struct error *error)
         .host_name = worker->host_name,
         .others = engine->schedulers,
         .site_emptied = engine->registry == NULL ? NULL : on_site_emptied,
+        .returned = on_returned,
         .owner = worker,
     });
     worker->tls = tls_worker_create(io_random(worker->io), error);

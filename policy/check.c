@@ -327,4 +327,7 @@ void check_config(struct loader *loader)
     check_listeners(loader);
     check_spools(loader);
     check_acct_files(loader);
+    if (loader->report->errors == 0) { /* they are followed through finished settings */
+        check_destinations(loader);
+    }
 }

@@ -114,6 +114,7 @@ struct config {
     struct pattern_index domains, sources;
     struct rule_list unnamed_rules[SCOPE_COUNT];
     bool local_domains; /* some <domain local> */
+    bool has_routes;    /* some queue-to or reroute-to-virtual-mta */
 
     /* Behind a const pointer: the caches of answers, guarded by the mutex. */
     struct config_cache *cache;

@@ -115,4 +115,7 @@ void load_rule(struct loader *loader);
 void build_tables(struct loader *loader);
 void check_config(struct loader *loader);
 
+/* destination.c: notes whether there are rules; each leads somewhere. */
+void check_destinations(struct loader *loader);
+
 #endif

@@ -15,7 +15,7 @@
 struct registry_entry {
     struct map_entry entry;
     uint64_t expected; /* recipients sent to the owner and not yet reported as left */
-    uint32_t owner, name_len;
+    struct registry_site site;
     char name[];
 };
 
@@ -58,7 +58,7 @@ void registry_destroy(struct registry *registry)
 static bool same_site(const struct map_entry *entry, const void *key)
 {
     const struct registry_entry *site = CONTAINER_OF(entry, struct registry_entry, entry);
-    return bytes_equal_nocase(bytes_of(site->name, site->name_len), *(const struct bytes *)key);
+    return bytes_equal_nocase(site->site.name, *(const struct bytes *)key);
 }
 
 static struct registry_entry *find(const struct registry *registry, struct bytes site)
@@ -93,31 +93,29 @@ static struct registry_entry *create(struct registry *registry, struct bytes sit
     if (entry == NULL) {
         return NULL;
     }
-    *entry =
-        (struct registry_entry){.owner = least_loaded(registry), .name_len = (uint32_t)site.len};
+    *entry = (struct registry_entry){
+        .site = {.owner = least_loaded(registry), .name = bytes_of(entry->name, site.len)}};
     memcpy(entry->name, site.data, site.len);
     if (!map_insert(&registry->map, bytes_hash_nocase(site), &entry->entry)) {
         free(entry);
         return NULL;
     }
-    registry->sites[entry->owner]++;
+    registry->sites[entry->site.owner]++;
     return entry;
 }
 
-uint32_t registry_arrive(struct registry *registry, struct bytes site)
+const struct registry_site *registry_arrive(struct registry *registry, struct bytes site)
 {
     pthread_mutex_lock(&registry->mutex);
     struct registry_entry *entry = find(registry, site);
     if (entry == NULL) {
         entry = create(registry, site);
     }
-    /* Without memory for an entry a fixed worker serves the site: right, if not balanced. */
-    uint32_t owner = entry == NULL ? registry->keeper : entry->owner;
     if (entry != NULL) {
         entry->expected++;
     }
     pthread_mutex_unlock(&registry->mutex);
-    return owner;
+    return entry == NULL ? NULL : &entry->site;
 }
 
 bool registry_leave(struct registry *registry, struct bytes site, uint64_t arrived)
@@ -130,7 +128,7 @@ bool registry_leave(struct registry *registry, struct bytes site, uint64_t arriv
         entry->expected -= arrived;
         gone = entry->expected == 0;
         if (gone) {
-            registry->sites[entry->owner]--;
+            registry->sites[entry->site.owner]--;
             map_remove(&registry->map, &entry->entry);
             free(entry);
         }
@@ -143,7 +141,7 @@ uint32_t registry_owner(struct registry *registry, struct bytes site)
 {
     pthread_mutex_lock(&registry->mutex);
     const struct registry_entry *entry = find(registry, site);
-    uint32_t owner = entry == NULL ? UINT32_MAX : entry->owner;
+    uint32_t owner = entry == NULL ? UINT32_MAX : entry->site.owner;
     pthread_mutex_unlock(&registry->mutex);
     return owner;
 }

@@ -18,8 +18,15 @@ struct registry;
 struct registry *registry_create(uint32_t workers, uint32_t keeper, size_t sites_max);
 void registry_destroy(struct registry *registry); /* NULL is accepted */
 
-/* One recipient goes to this site ("domain/vmta", in any case): its owner. */
-uint32_t registry_arrive(struct registry *registry, struct bytes site);
+/* A site in the table. Stays as long as a recipient that was counted is on its way. */
+struct registry_site {
+    uint32_t owner;
+    struct bytes name; /* "domain/vmta", as it first came */
+};
+
+/* One recipient goes to this site ("domain/vmta", in any case). NULL: no memory; the keeper serves
+ * it then: right, if not balanced. */
+const struct registry_site *registry_arrive(struct registry *registry, struct bytes site);
 
 /* The owner has none left of `arrived` recipients that came since it last asked. True: the entry
  * is gone, the owner may forget the site. False: others are on their way. */

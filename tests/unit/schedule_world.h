@@ -70,6 +70,8 @@ static struct world {
     char events[EVENTS_MAX]; /* types, in order */
     uint64_t next_attempt_ms[EVENTS_MAX];
     char category[64], class[16]; /* of the last event */
+    struct rcpt *returned[EVENTS_MAX];
+    uint32_t returned_count;
     uint32_t event_count, recall_count, quit_count, letter_count;
     bool held;
     struct state_write writes[STATES_MAX]; /* not yet stable */
@@ -315,6 +317,12 @@ void attempt_abort(struct attempt *attempt)
 
 /* ---- what the test does ---- */
 
+static void note_returned(void *owner, struct rcpt *rcpt)
+{
+    (void)owner;
+    world.returned[world.returned_count++] = rcpt;
+}
+
 static struct scheduler *make_scheduler(uint32_t worker)
 {
     struct scheduler *scheduler = scheduler_create(&(struct scheduler_options){
@@ -326,6 +334,7 @@ static struct scheduler *make_scheduler(uint32_t worker)
         .workers = WORKERS,
         .host_name = "host.example",
         .others = world.schedulers,
+        .returned = note_returned,
     });
     world.outcomes[worker] = outcomes_create(&(struct outcomes_options){
         .io = &world.io, .scheduler = scheduler, .config = world.config, .worker = worker});
@@ -404,7 +413,10 @@ static struct message *arrive_at(uint32_t worker, const char *vmta, const char *
                                                                 .rcpt_count = 1});
     message->accepted_ms = (int64_t)world.io.now_ms;
     world.messages[world.message_count++] = message;
-    schedule_arrive(world.schedulers[worker], &message->rcpts[0]);
+    char name[SITE_NAME_MAX];
+    int len = snprintf(name, sizeof name, "%.*s/%s", BYTES_FMT(rcpt_domain(&message->rcpts[0])),
+                       vmta[0] == '\0' ? "{default}" : vmta);
+    schedule_arrive(world.schedulers[worker], &message->rcpts[0], bytes_of(name, (size_t)len));
     return message;
 }
 

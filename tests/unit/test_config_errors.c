@@ -512,3 +512,19 @@ TEST(a_queue_filter_names_queues)
     CHECK(fails_with("<acct-file /a.csv>\nqueue-filter a.com/v1,b.com\n</acct-file>\n",
                      "1:0: error: queue-filter: 'b.com' is no queue"));
 }
+
+TEST(rules_that_lead_in_a_circle_are_refused)
+{
+    CHECK(fails_with("<domain a.example>\nqueue-to b.example\n</domain>\n"
+                     "<domain *.example>\nqueue-to a.example\n</domain>\n",
+                     "2:10: error: queue-to: leads in a circle, or over more than 8 queues, from "
+                     "a.example/{default}"));
+    CHECK(fails_with("smtp-source-host 127.0.0.1 h\n"
+                     "<virtual-mta a>\n<domain *>\nreroute-to-virtual-mta b\n</domain>\n"
+                     "</virtual-mta>\n"
+                     "<virtual-mta b>\n<domain x>\nreroute-to-virtual-mta a\n</domain>\n"
+                     "</virtual-mta>\n",
+                     "4:24: error: reroute-to-virtual-mta: leads in a circle"));
+    CHECK(fails_with("<domain a.example>\nqueue-to \"no host\"\n</domain>\n",
+                     "2:10: error: queue-to: 'no host' is no domain"));
+}

@@ -433,3 +433,26 @@ TEST(an_error_is_kept_cut_to_its_room)
     CHECK_INT(queue.last_error->wall_ms, 5678);
     end();
 }
+
+TEST(what_is_put_aside_comes_out_one_by_one_with_its_due_time)
+{
+    begin(HOUR_MS);
+    struct rcpt *ready = put(0), *late = put(now_ms + 500), *later = put(now_ms + 900);
+    CHECK(queue_put_aside(&queue));
+    CHECK(!queue_put_aside(&queue));
+    CHECK_INT(queue_rcpt_count(&queue), 3);
+    CHECK(!queue_empty(&queue));
+    CHECK(!queue_sendable(&queue, now_ms));
+    struct rcpt *fresh = put(0);
+    CHECK(take_one() == fresh);
+    uint64_t due_ms = 1;
+    CHECK(queue_take_aside(&queue, &due_ms) == ready && due_ms == 0);
+    CHECK(queue_take_aside(&queue, &due_ms) == late && due_ms == now_ms + 500);
+    CHECK(late->queue == NULL && late->due_wall_ms == 0);
+    CHECK(queue_take_aside(&queue, &due_ms) == later && due_ms == now_ms + 900);
+    CHECK(queue_take_aside(&queue, &due_ms) == NULL);
+    CHECK_INT(queue_rcpt_count(&queue), 1);
+    queue_done(&queue, fresh);
+    CHECK(queue_empty(&queue));
+    end();
+}

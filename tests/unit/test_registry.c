@@ -5,8 +5,8 @@
 TEST(a_site_keeps_its_owner_while_recipients_are_there_or_on_their_way)
 {
     struct registry *registry = registry_create(4, 0, 100);
-    uint32_t owner = registry_arrive(registry, BYTES("a.test/mta1"));
-    CHECK_INT(registry_arrive(registry, BYTES("a.test/mta1")), owner);
+    uint32_t owner = registry_arrive(registry, BYTES("a.test/mta1"))->owner;
+    CHECK_INT(registry_arrive(registry, BYTES("a.test/mta1"))->owner, owner);
     CHECK(!registry_leave(registry, BYTES("a.test/mta1"), 1));
     CHECK_INT(registry_owner(registry, BYTES("a.test/mta1")), owner);
     CHECK(registry_leave(registry, BYTES("a.test/mta1"), 1));
@@ -34,7 +34,7 @@ TEST(a_full_table_still_names_a_worker)
 {
     struct registry *registry = registry_create(2, 1, 1);
     registry_arrive(registry, BYTES("a.test/mta1"));
-    CHECK_INT(registry_arrive(registry, BYTES("b.test/mta1")), 1);
+    CHECK(registry_arrive(registry, BYTES("b.test/mta1")) == NULL);
     CHECK(registry_leave(registry, BYTES("b.test/mta1"), 1));
     registry_destroy(registry);
 }
@@ -42,8 +42,10 @@ TEST(a_full_table_still_names_a_worker)
 TEST(a_name_in_another_case_is_the_same_site)
 {
     struct registry *registry = registry_create(4, 0, 100);
-    uint32_t owner = registry_arrive(registry, BYTES("a.example/Mta1"));
-    CHECK_INT(registry_arrive(registry, BYTES("a.example/mta1")), owner);
+    uint32_t owner = registry_arrive(registry, BYTES("a.example/Mta1"))->owner;
+    const struct registry_site *site = registry_arrive(registry, BYTES("a.example/mta1"));
+    CHECK_INT(site->owner, owner);
+    CHECK(bytes_equal(site->name, BYTES("a.example/Mta1")));
     CHECK(registry_leave(registry, BYTES("a.example/Mta1"), 2));
     registry_destroy(registry);
 }
