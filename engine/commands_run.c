@@ -1,5 +1,4 @@
 /* `posthaste run`: the engine in the foreground, and its signals. */
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -115,9 +114,10 @@ int command_run(const struct command_line *line)
         return error.code;
     }
     logger_set_world_readable(config_global(config)->log_world_readable);
-    if (log_file.len > 0 && logger_open(log_file.data) < 0) {
+    int opened = log_file.len > 0 ? logger_open(log_file.data) : 0;
+    if (opened < 0) {
         fprintf(stderr, "posthaste: cannot write log-file %s: %s\n", log_file.data,
-                strerror(errno));
+                strerror(-opened));
         engine_destroy(engine);
         return EXIT_CANTCREAT;
     }

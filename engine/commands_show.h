@@ -27,6 +27,7 @@ void show_settings(const struct answer *answer);
 void show_version(const struct answer *answer);
 void show_reload(const struct answer *answer);
 void show_drain(const struct answer *answer);
+void show_rotate(const struct answer *answer);
 void show_pause(const struct answer *answer);
 void show_resume(const struct answer *answer);
 void show_schedule(const struct answer *answer);

@@ -311,6 +311,12 @@ void show_drain(const struct answer *answer)
            "(shutdown-timeout at most)\n");
 }
 
+void show_rotate(const struct answer *answer)
+{
+    (void)answer;
+    printf("rotated\n");
+}
+
 /* ---- routes ---- */
 
 static void put_host_cell(struct buffer *out, const struct json *host, size_t column)

@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "accounting.h"
 #include "attempt.h"
 #include "base/arena.h"
 #include "base/logger.h"
 #include "control_private.h"
 #include "io/io.h"
+#include "log_rotation.h"
 #include "policy/config.h"
 #include "policy/domain.h"
 #include "policy/explain.h"
@@ -434,6 +436,8 @@ const struct control_command control_commands[] = {
     {"schedule", retry_at_worker, control_answer_count},
     {"reload", NULL, answer_nothing},
     {"drain", NULL, answer_nothing},
+    {"rotate log", NULL, answer_nothing},
+    {"rotate acct", NULL, answer_nothing},
     {NULL, NULL, NULL},
 };
 
@@ -542,6 +546,10 @@ void control_start(struct control_client *client, struct bytes line)
             engine_reload(job->engine, &job->error);
         } else if (is_command(job, "drain")) {
             engine_drain(job->engine);
+        } else if (is_command(job, "rotate log")) {
+            log_rotation_now(job->engine->config, &job->error);
+        } else if (is_command(job, "rotate acct")) {
+            accounting_rotate(job->engine->accounting);
         }
         write_reply(job);
     }

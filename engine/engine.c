@@ -590,6 +590,7 @@ void engine_poll(struct engine *engine)
         struct error error = {0};
         engine_reload(engine, &error); /* logs what is wrong */
     }
+    log_rotation_look(&engine->log_rotation, engine->config, io_wall_ms(keeper(engine)->io));
     if (atomic_exchange(&engine->reopen_wanted, false)) {
         logger_reopen();
         accounting_rotate(engine->accounting);

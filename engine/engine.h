@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/timers.h"
 #include "io/mailbox.h"
+#include "log_rotation.h"
 #include "worker.h"
 
 struct accounting;
@@ -80,6 +81,7 @@ struct engine {
     uint64_t started_ms;
     int64_t started_wall_ms, wall_offset_ms;
     bool restored, memory_is_full;
+    struct log_rotation log_rotation;
     struct timer memory_timer, alive_timer; /* the keeper's */
     atomic_bool stop_wanted, stop_now_wanted, reload_wanted, reopen_wanted;
     atomic_bool running; /* false: loops end */

@@ -5,6 +5,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -44,6 +46,7 @@ static bool stamps = true, world_readable;
 static void (*sink)(enum logger_level level, const char *line);
 static struct repeat repeats[REPEAT_ROWS];
 static int64_t next_sum_ms;
+static int64_t last_wall_ms; /* of the file, before it was opened */
 
 void logger_set_level(enum logger_level level)
 {
@@ -85,6 +88,9 @@ static int open_file(const char *name)
             return -error;
         }
     }
+    struct stat before;
+    bool used = fstat(opened, &before) == 0 && before.st_size > 0;
+    last_wall_ms = used ? (int64_t)before.st_mtim.tv_sec * 1000 : 0;
     if (fd != STDERR_FILENO) {
         close(fd);
     }
@@ -116,6 +122,55 @@ int logger_reopen(void)
     int failed = path == NULL ? 0 : open_file(path);
     pthread_mutex_unlock(&lock);
     return failed;
+}
+
+/* "PATH.number", or PATH itself for 0. */
+static void old_name(char out[PATH_MAX], uint32_t number)
+{
+    if (number == 0) {
+        snprintf(out, PATH_MAX, "%s", path);
+    } else {
+        snprintf(out, PATH_MAX, "%s.%" PRIu32, path, number);
+    }
+}
+
+/* From the oldest on, which is written over; a gap in the numbers is none of our business. */
+static int shift_files(uint32_t keep)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+    old_name(to, keep);
+    if (keep == 0) {
+        return unlink(to) == 0 || errno == ENOENT ? 0 : -errno;
+    }
+    for (uint32_t number = keep; number > 0; number--) {
+        old_name(from, number - 1);
+        old_name(to, number);
+        if (rename(from, to) != 0 && errno != ENOENT) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+int logger_rotate(uint32_t keep)
+{
+    struct stat now;
+    pthread_mutex_lock(&lock);
+    int result = path == NULL ? -ENOENT : strlen(path) + 12 > PATH_MAX ? -ENAMETOOLONG : 0;
+    if (result == 0 && (fstat(fd, &now) != 0 || now.st_size > 0)) {
+        result = shift_files(keep);
+        result = result == 0 ? open_file(path) : result;
+    }
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+int64_t logger_last_wall_ms(void)
+{
+    pthread_mutex_lock(&lock);
+    int64_t result = last_wall_ms;
+    pthread_mutex_unlock(&lock);
+    return result;
 }
 
 static const char *level_name(enum logger_level level)

@@ -34,6 +34,15 @@ void logger_set_world_readable(bool readable);
 int logger_open(const char *path);
 int logger_reopen(void);
 
+/* Makes FILE.1 of FILE, FILE.2 of FILE.1 and so on, of which `keep` stay, and begins FILE anew; an
+ * empty FILE stays. -ENOENT: there is no FILE, lines go to standard error; else 0, or -errno, and
+ * the old one is written on. Blocks. */
+int logger_rotate(uint32_t keep);
+
+/* By the wall: when FILE was last written before it was opened; 0: it was empty, or there is none.
+ */
+int64_t logger_last_wall_ms(void);
+
 /* A sink of its own for tests and the simulator, called under the logger's lock with the line
  * without time, level and newline; NULL: back to normal. */
 void logger_set_sink(void (*sink)(enum logger_level level, const char *line));

@@ -165,12 +165,14 @@ def check_tables(cli, write):
         {"host": "gmail-smtp-in.l.google.com", "preference": 5,
          "addresses": ["142.250.27.27:25", "[2a00:1450:4025:401::1a]:25"]},
         {"host": "alt1.gmail-smtp-in.l.google.com", "preference": 10, "addresses": []}]}
-    replies["reload"] = replies["drain"] = {"status": "success"}
+    for words in ("reload", "drain", "rotate log", "rotate acct"):
+        replies[words] = {"status": "success"}
     replies["pause queue"] = replies["schedule"] = {"status": "success", "queues": 1}
     replies["resume queue"] = {"status": "success", "queues": 2, "pauses": 1, "stillPaused": 0}
     for words in ("show queues", "show topqueues", "show queue gmail.com/marketing",
                   "show domains", "show topdomains", "show providers", "show vmtas", "show status", "show version",
                   "show settings gmail.com/marketing", "resolve gmail.com", "reload", "drain",
+                  "rotate log", "rotate acct",
                   "pause queue gmail.com/marketing", "resume queue */marketing",
                   "schedule gmail.com/marketing"):
         code, out, err = cli.run(*words.split())

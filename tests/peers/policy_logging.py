@@ -2,9 +2,11 @@
 """What log-connections, log-commands, log-data and their like write into the engine's log.
 
     tests/peers/policy_logging.py BUILD [NAME…]"""
+import os
 import re
 import ssl
 import sys
+import time
 
 from harness import check, check_equal, main, make_certificate, make_content, test, wait_for
 from mx import Close
@@ -262,6 +264,55 @@ def bounded(world):
     written = len(said(engine, "<")) + len(said(engine, ">"))
     check_equal(written + left_out, 1 + 2 * (3 + count), "lines written and left out")
     check(written >= 1000, f"only {written} were written")
+
+
+# effect: global log-rotate
+@test("rotate log, log-rotate: so many old files stay; rotate acct begins accounting files")
+def rotate(world):
+    world.mx()
+    log = world.work / "engine.log"
+    engine = world.engine(globals=f"log-file {log}\nlog-rotate 2", domain="log-connections yes",
+                          extra=f"<acct-file {world.work}/own.csv>\n</acct-file>\n")
+    for i in range(4):
+        world.send(f"u@{'abcd'[i]}.test")
+        wait_for(lambda: f"{'abcd'[i]}.test/v1 #" in log.read_text(), "a line")
+        engine.wait_records("d", i + 1)
+        check_equal(engine.command("rotate", "log"), (0, "rotated\n", ""), "the command")
+    old = sorted(world.work.glob("engine.log*"))
+    check_equal([path.name for path in old], ["engine.log", "engine.log.1", "engine.log.2"], "files")
+    check("d.test/v1 #" in old[1].read_text(), "the newest old file")
+    check("c.test/v1 #" in old[2].read_text(), "the one before")
+    check_equal(engine.command("rotate", "acct")[0], 0, "the other command")
+    wait_for(lambda: len(list(world.work.glob("own-*.csv"))) == 2, "the next accounting file")
+
+
+@test("rotate log: without a log-file it says so")
+def rotate_nothing(world):
+    engine = world.engine()
+    code, _, errors = engine.command("rotate", "log")
+    check(code == 69 and "no log-file" in errors, f"{code} {errors}")
+
+
+# effect: global log-auto-rotation
+@test("log-auto-rotation: a log of an earlier day becomes an old one at the start")
+def rotate_by_day(world):
+    for words, files in (("no", 1), ("yes", 2)):
+        log = world.work / f"{words}.log"
+        log.write_text("of yesterday\n")
+        then = time.time() - 86400
+        os.utime(log, (then, then))
+        engine = world.engine(globals=f"log-file {log}\nlog-auto-rotation {words}")
+        wait_for(lambda: len(list(world.work.glob(f"{words}.log*"))) == files, "files")
+        engine.stop()
+        check_equal(len(list(world.work.glob(f"{words}.log*"))), files, "files")
+        check_equal("of yesterday" in log.read_text(), words == "no", "old lines")
+
+
+@test("log-file: one that cannot be written ends the start with its reason")
+def bad_log_file(world):
+    engine = world.engine(start=False, globals=f"log-file {world.work}/none/engine.log")
+    code, _, errors = engine.command("run")
+    check(code == 73 and "No such file or directory" in errors, f"{code} {errors}")
 
 
 @test("logging: nothing of connections is in the log where nobody asked")

@@ -1,5 +1,6 @@
 #include "base/logger.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -84,6 +85,44 @@ static void read_file(const char *path, char *out, size_t size)
     if (file != NULL) {
         fclose(file);
     }
+}
+
+TEST(rotation_keeps_so_many_old_files_and_loses_no_line)
+{
+    char directory[] = "/tmp/test_logger.XXXXXX", path[64], old[80], text[256];
+    CHECK_INT(logger_rotate(2), -ENOENT);
+    CHECK(mkdtemp(directory) != NULL);
+    (void)snprintf(path, sizeof(path), "%s/log", directory);
+    logger_set_sink(NULL);
+    logger_set_stamps(false);
+    CHECK_INT(logger_open(path), 0);
+    CHECK_INT(logger_last_wall_ms(), 0);
+    for (int i = 0; i < 4; i++) {
+        LOG_INFO("line %d", i);
+        CHECK_INT(logger_rotate(2), 0);
+        CHECK_INT(logger_rotate(2), 0); /* an empty file stays */
+    }
+    LOG_INFO("last");
+    const char *texts[] = {"info: last\n", "info: line 3\n", "info: line 2\n"};
+    for (int i = 0; i < 3; i++) {
+        (void)snprintf(old, sizeof(old), i == 0 ? "%s" : "%s.%d", path, i);
+        read_file(old, text, sizeof(text));
+        CHECK_STRING(text, texts[i]);
+    }
+    (void)snprintf(old, sizeof(old), "%s.3", path);
+    CHECK(access(old, F_OK) != 0);
+    CHECK_INT(logger_rotate(0), 0); /* none is kept: the old ones are not looked after any more */
+    CHECK_INT(logger_open(path), 0);
+    CHECK_INT(logger_last_wall_ms(), 0);
+    LOG_INFO("new");
+    CHECK_INT(logger_open(path), 0);
+    CHECK(logger_last_wall_ms() > 0);
+    logger_set_stamps(true);
+    for (int i = 0; i < 3; i++) {
+        (void)snprintf(old, sizeof(old), i == 0 ? "%s" : "%s.%d", path, i);
+        unlink(old);
+    }
+    rmdir(directory);
 }
 
 TEST(file_gets_stamped_lines_and_a_new_one_after_reopen)
