@@ -16,6 +16,7 @@
 #define NUMBER_MAX    99999999u
 #define TRIES_MAX     100 /* names taken by others between looking and creating */
 #define DAY_MS        UINT64_C(86400000)
+#define COUNT_BYTES   (64 * 1024) /* read at once when records are counted */
 
 /* ---- names ---------------------------------------------------------------------------------- */
 
@@ -32,9 +33,9 @@ int accounting_directory_init(struct accounting_directory *directory, struct io 
         dot--;
     }
     dot = dot > slash + 1 ? dot - 1 : path.len; /* a leading dot begins no suffix */
-    /* The name grows by "-YYYY-MM-DD-" and a number. */
+    /* The name grows by "-YYYY-MM-DD-", a number, and perhaps "-" and a count. */
     if (path.len >= ACCOUNTING_PATH_MAX || path.len == slash ||
-        path.len - slash + DATE_LEN + 12 > ACCOUNTING_NAME_MAX) {
+        path.len - slash + DATE_LEN + 12 + 21 > ACCOUNTING_NAME_MAX) {
         return error_set(error, EX_CONFIG,
                          "accounting file '%.*s': the path or its last part is too %s",
                          BYTES_FMT(path), path.len == slash ? "short" : "long");
@@ -82,21 +83,26 @@ static bool name_parse(const struct accounting_directory *directory, const char 
         !bytes_equal(bytes_slice(rest, rest.len - suffix.len, rest.len), suffix)) {
         return false;
     }
-    rest = bytes_slice(rest, stem.len, rest.len - suffix.len); /* "-YYYY-MM-DD-NNNN" */
+    rest = bytes_slice(rest, stem.len, rest.len - suffix.len); /* "-YYYY-MM-DD-NNNN[-COUNT]" */
+    ptrdiff_t hyphen = bytes_find(rest, '-', DATE_LEN + 2);
+    size_t end = hyphen < 0 ? rest.len : (size_t)hyphen;
+    uint64_t count;
     return rest.data[0] == '-' && rest.data[1 + DATE_LEN] == '-' &&
            accounting_parse_date(bytes_slice(rest, 1, 1 + DATE_LEN), date_ms) &&
-           bytes_to_u64(bytes_slice(rest, DATE_LEN + 2, rest.len), NUMBER_MAX, number);
+           bytes_to_u64(bytes_slice(rest, DATE_LEN + 2, end), NUMBER_MAX, number) &&
+           (hyphen < 0 || bytes_to_u64(bytes_slice(rest, end + 1, rest.len), UINT64_MAX, &count));
 }
 
+/* `count`: "" or "-" and the number of records. */
 static void name_make(const struct accounting_directory *directory, uint64_t date_ms,
-                      uint64_t number, char out[ACCOUNTING_NAME_MAX])
+                      uint64_t number, const char *count, char out[ACCOUNTING_NAME_MAX])
 {
     char date_text[DATE_LEN];
     struct buffer date;
     buffer_init(&date, date_text, sizeof date_text);
     accounting_put_date(&date, date_ms);
-    int len = snprintf(out, ACCOUNTING_NAME_MAX, "%s-%.*s-%04" PRIu64 "%s", directory->stem,
-                       DATE_LEN, date_text, number, directory->suffix);
+    int len = snprintf(out, ACCOUNTING_NAME_MAX, "%s-%.*s-%04" PRIu64 "%s%s", directory->stem,
+                       DATE_LEN, date_text, number, count, directory->suffix);
     assert(len > 0 && len < ACCOUNTING_NAME_MAX);
 }
 
@@ -169,7 +175,7 @@ int accounting_directory_begin(const struct accounting_directory *directory, int
     int fd = -EEXIST;
     *out = (struct accounting_position){0};
     for (int i = 0; i < TRIES_MAX && fd == -EEXIST; i++) {
-        name_make(directory, date_ms, number + (uint64_t)i, out->name);
+        name_make(directory, date_ms, number + (uint64_t)i, "", out->name);
         full_path(directory->directory, out->name, path);
         fd = io_file_open(directory->io, path,
                           IO_OPEN_WRITE | IO_OPEN_CREATE | IO_OPEN_EXCLUSIVE |
@@ -255,14 +261,57 @@ bool accounting_directory_holds(const struct accounting_directory *directory, co
 
 /* ---- finished files -------------------------------------------------------------------------- */
 
+/* The records of a finished file: its lines, but for the header of CSV. -errno. */
+static int64_t count_records(const struct accounting_directory *directory, const char *path)
+{
+    static const struct bytes json = BYTES_INIT(".jsonl");
+    char chunk[COUNT_BYTES];
+    int fd = io_file_open(directory->io, path, IO_OPEN_READ);
+    int64_t lines = fd, len = 1;
+    for (uint64_t offset = 0; fd >= 0 && len > 0; offset += (uint64_t)len) {
+        lines = offset == 0 ? 0 : lines;
+        len = io_file_read_at(directory->io, fd, chunk, sizeof chunk, offset);
+        for (int64_t i = 0; i < len; i++) {
+            lines += chunk[i] == '\n';
+        }
+    }
+    if (fd >= 0) {
+        io_file_close(directory->io, fd);
+    }
+    bool has_header = !bytes_ends_with_nocase(bytes_from_string(directory->path), json);
+    return len < 0 ? len : lines > 0 && has_header ? lines - 1 : lines;
+}
+
+/* Under which a finished file is moved. 0 or -errno. */
+static int moved_name(const struct accounting_directory *directory, const char *name,
+                      const char *path, char out[ACCOUNTING_NAME_MAX])
+{
+    uint64_t date_ms, number;
+    if (!directory->count_moved || !name_parse(directory, name, &date_ms, &number)) {
+        snprintf(out, ACCOUNTING_NAME_MAX, "%s", name);
+        return 0;
+    }
+    char text[24];
+    int64_t count = count_records(directory, path);
+    if (count < 0) {
+        return (int)count;
+    }
+    snprintf(text, sizeof text, "-%" PRId64, count);
+    name_make(directory, date_ms, number, text, out);
+    return 0;
+}
+
 /* False: it stays where it is. */
 static bool move(const struct accounting_directory *directory, const char *name)
 {
-    char from[FULL_PATH_MAX], to[FULL_PATH_MAX];
+    char from[FULL_PATH_MAX], to[FULL_PATH_MAX], moved[ACCOUNTING_NAME_MAX] = "";
     struct io_file_info info;
     full_path(directory->directory, name, from);
-    full_path(directory->move_to, name, to);
-    int result = look_at(directory->io, to, &info) ? -EEXIST : 0;
+    int result = moved_name(directory, name, from, moved);
+    full_path(directory->move_to, moved, to);
+    if (result == 0 && look_at(directory->io, to, &info)) {
+        result = -EEXIST;
+    }
     if (result == 0) {
         result = io_file_rename(directory->io, from, to);
     }

@@ -1,8 +1,9 @@
 /* The files of one accounting path: names, beginning, taking up again, moving, deleting.
  *
  * `/var/log/acct.csv` stands for /var/log/acct-2019-02-08-0000.csv, -0001 and so on: the day (UTC)
- * on which a file was begun and a number in it. Knows nothing of records. Everything here blocks:
- * for start, rotation and trouble. Thread: that of `io`. */
+ * on which a file was begun and a number in it; moved, it may have the number of its records in its
+ * name too: acct-2019-02-08-0000-1234.csv. Of records it knows only that each is a line. Everything
+ * here blocks: for start, rotation and trouble. Thread: that of `io`. */
 #ifndef ENGINE_ACCOUNTING_DIRECTORY_H
 #define ENGINE_ACCOUNTING_DIRECTORY_H
 
@@ -22,6 +23,7 @@ struct accounting_directory {
     struct io *io;
     uint64_t delete_after_ms; /* NEVER: keep; counts only without move_to */
     bool world_readable;      /* files begun from now on */
+    bool count_moved;         /* … moved from now on have the number of records in their names */
     char path[ACCOUNTING_PATH_MAX];
     char move_to[ACCOUNTING_PATH_MAX]; /* "": finished files stay */
     /* private: */
@@ -51,8 +53,8 @@ int accounting_directory_resume(const struct accounting_directory *directory,
 bool accounting_directory_holds(const struct accounting_directory *directory, const char *name,
                                 uint64_t inode);
 
-/* Moves a finished file to move_to, if there is one. Never over another file: then it stays, which
- * is logged. */
+/* Moves a finished file to move_to, if there is one; with count_moved it is read for that. Never
+ * over another file: then it stays, which is logged. */
 void accounting_directory_move(const struct accounting_directory *directory, const char *name);
 
 /* Looks after all files but `current`: moves what should have been moved, deletes what is old and,

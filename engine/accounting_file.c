@@ -395,6 +395,7 @@ struct accounting_file *accounting_file_create(const struct accounting_file_opti
         return NULL;
     }
     file->directory.world_readable = config->settings.world_readable;
+    file->directory.count_moved = config->settings.count_moved_records;
     init_callbacks(file);
     if (open_first(file, error) < 0) {
         accounting_file_destroy(file);
@@ -417,6 +418,7 @@ int accounting_file_configure(struct accounting_file *file, const struct config_
     file->next_layout = layout;
     take_settings(file, config);
     file->directory.world_readable = config->settings.world_readable;
+    file->directory.count_moved = config->settings.count_moved_records;
     timer_stop(io_timers(file->io), &file->interval_timer);
     if (file->phase != PHASE_FAILED && file->phase != PHASE_STARTING) {
         accounting_watch_interval(file);

@@ -120,6 +120,30 @@ def bad_headers(world):
         check(code == 78 and word in errors, f"{lines}: {code} {errors}")
 
 
+# effect: acct-file count-moved-records
+@test("count-moved-records: the number of records in the names of moved files, CSV and JSON")
+def count_moved(world):
+    world.mx()
+    done = world.work / "done"
+    done.mkdir()
+    lines = ["records d,r", f"move-to {done}", "count-moved-records yes"]
+    engine = world.engine(extra=acct_file(world, "own", *lines)
+                          + acct_file(world, "own", *lines).replace("own.csv", "own.jsonl"))
+    deliver(world, engine, "1@a.test", "2@a.test", "3@a.test")
+
+    def moved():
+        return sorted(path.name.split("-", 4)[-1] for path in done.iterdir())
+    check_equal(engine.command("rotate", "acct")[0], 0, "the command")
+    wait_for(lambda: len(moved()) == 2, "the files are moved")
+    check_equal(moved(), ["0000-6.csv", "0000-6.jsonl"], "names")
+    world.send("4@a.test")
+    wait_for(lambda: [path.read_bytes().count(b"\n") for path in sorted(world.work.glob("own-*"))]
+             == [3, 2], "records in the next files")
+    engine.control("rotate acct")
+    wait_for(lambda: len(moved()) == 4, "the files are moved")
+    check_equal(moved(), ["0000-6.csv", "0000-6.jsonl", "0001-2.csv", "0001-2.jsonl"], "names")
+
+
 def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
