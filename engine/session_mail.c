@@ -212,6 +212,14 @@ static void add_trace(struct session *session)
     reception_add(session->reception, buffer_bytes(&trace));
 }
 
+/* A field of our own takes the place of the client's. */
+static uint32_t retained_headers(const struct source_settings *source)
+{
+    bool vmta = source->retain_x_virtual_mta && !source->add_x_virtual_mta_header;
+    return (vmta ? 1u << HEADER_X_VIRTUAL_MTA : 0u) |
+           (source->retain_x_job ? 1u << HEADER_X_JOB : 0u);
+}
+
 static const char *on_data(void *owner, struct body **body)
 {
     struct session *session = owner;
@@ -225,6 +233,7 @@ static const char *on_data(void *owner, struct body **body)
             .line_max = line_max < LINE_MAX_MAX ? (uint32_t)line_max : LINE_MAX_MAX,
             .received_max = hops_max < UINT32_MAX ? (uint32_t)hops_max : UINT32_MAX,
         });
+    session->reception->body.header.retained = retained_headers(source);
     if (source->add_received_header) {
         add_trace(session);
     }

@@ -129,6 +129,9 @@ static void begin_field(struct header_filter *filter)
         field = HEADER_JOB_ALIAS;
         filter->counts[field]++;
     }
+    if (filter->fate == HEADER_REMOVE_TAKE && (filter->retained >> field & 1) != 0) {
+        filter->fate = HEADER_KEEP_TAKE;
+    }
     filter->field = field;
     filter->any_field = true;
     if (takes(filter->fate)) {

@@ -71,6 +71,9 @@ struct header_filter_events {
 };
 
 struct header_filter {
+    /* The owner's, before the first feed: fields that HEADER_NAMES would remove and that stay, as
+     * 1 << enum header_name. Their values are kept as those of the others. */
+    uint32_t retained;
     /* Findings: final once `done`. */
     bool done;      /* the body has begun */
     bool too_large; /* over HEADER_BYTES_MAX or HEADER_LINES_MAX */

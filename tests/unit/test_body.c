@@ -316,6 +316,26 @@ TEST(control_headers_are_taken_out_whoever_wrote_them)
     CHECK_INT(header->counts[HEADER_X_VIRTUAL_MTA], 1);
 }
 
+/* Fed by any split like the others: what it passes must not depend on the feed. */
+TEST(retained_control_headers_are_passed_on_and_read)
+{
+    static const char message[] = "a: b\r\nX-Virtual-MTA: v1 \r\nx-JOB :\tj\r\nc: d\r\n\r\n.\r\n";
+    static struct result result;
+    for (size_t split = 1; split < sizeof(message) - 1; split++) {
+        bool ended = false;
+        result.len = 0;
+        body_init(&result.body, &limits, &events, &result);
+        result.body.header.retained = 1u << HEADER_X_JOB;
+        size_t taken = body_feed_data(&result.body, message, split, &ended);
+        body_feed_data(&result.body, message + taken, sizeof(message) - 1 - taken, &ended);
+        CHECK(ended);
+        CHECK_BYTES(bytes_of(result.out, result.len), "a: b\r\nx-JOB :\tj\r\nc: d\r\n\r\n");
+        const struct header_value *job = header_filter_value(&result.body.header, HEADER_X_JOB);
+        CHECK_BYTES(bytes_of(job->text, job->len), "j");
+        CHECK_INT(result.body.header.counts[HEADER_JOB_ALIAS], 0);
+    }
+}
+
 TEST(s36_odd_values_of_control_headers_are_marked)
 {
     static const char *const odd[] = {
