@@ -23,7 +23,7 @@
 
 struct slab;
 
-#define RECEPTION_RCPTS_MAX    100000 /* of one message: interfaces.md 3, `unlimited` */
+#define RECEPTION_RCPTS_MAX    100001 /* of one message: 100000 of the client, and a bcc */
 #define RECEPTION_INLINE_BYTES 512    /* of recipients that need no page */
 #define RECEPTION_PAGE_BYTES   4096
 #define RECEPTION_ADDED_MAX    2048 /* bytes that the owner adds to a message: trace fields */

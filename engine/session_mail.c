@@ -517,6 +517,23 @@ static const char *decide(const struct session *session, struct reception_verdic
     return refusal;
 }
 
+/* The source's bcc becomes one more recipient, after everything has been decided by those that the
+ * client named; RFC 3461 4.1: of its fate the sender is told nothing. */
+static const char *add_copy(struct session *session)
+{
+    struct bytes address = session->source->bcc;
+    if (address.len == 0) {
+        return NULL;
+    }
+    struct path path;
+    enum path_result result = path_parse_address(address, &path);
+    assert(result == PATH_OK && path.domain_len > 0); /* policy/check.c: check_bcc */
+    const struct rcpt_params params = {.notify = NOTIFY_NEVER};
+    const struct server_rcpt rcpt = {
+        .address = path_text(&path), .domain_len = path.domain_len, .params = &params};
+    return reception_rcpt(session->reception, &rcpt) == RECEPTION_OK ? NULL : full;
+}
+
 /* The transaction is over: says so, and lets the reception go. */
 static void answer(struct session *session, const char *reply, bool accepted)
 {
@@ -540,6 +557,9 @@ void session_commit(struct session *session)
     session->ending = false;
     session_refresh(session);
     const char *refusal = decide(session, &verdict);
+    if (refusal == NULL) {
+        refusal = add_copy(session);
+    }
     if (refusal == NULL) {
         reception_commit(session->reception, &verdict);
         return;

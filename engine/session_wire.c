@@ -38,7 +38,7 @@ void session_ready(struct session *session)
     home->settings = (struct server_settings){
         .host_name = session_host_name(session),
         .size_max = smaller(source->max_message_bytes, SESSION_SIZE_MAX),
-        .rcpts_max = (uint32_t)smaller(source->max_rcpt_per_message, RECEPTION_RCPTS_MAX),
+        .rcpts_max = (uint32_t)smaller(source->max_rcpt_per_message, RECEPTION_RCPTS_MAX - 1),
         .chunking = source->allow_chunking,
         .smtputf8 = source->allow_smtputf8,
         .too_many_fails = source->too_many_rcpts_fails_message,

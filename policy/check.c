@@ -5,6 +5,7 @@
 #include "policy/acct_header.h"
 #include "policy/acct_queue.h"
 #include "policy/load.h"
+#include "smtp/path.h"
 
 #define JOB_PREFIX_LEN_MAX 64 /* of the 128 bytes of a job id */
 
@@ -103,6 +104,19 @@ static void check_job_prefix(struct loader *loader, const struct setting *settin
     }
 }
 
+/* It must be a recipient that any host can take: only then no message is lost for its copy. */
+static void check_bcc(struct loader *loader, const struct setting *setting)
+{
+    const struct bytes *address = setting->data;
+    struct path path;
+    if (address->len > 0 &&
+        (path_parse_address(*address, &path) != PATH_OK || path.domain_len == 0 || path.utf8)) {
+        report_error(loader->report, &setting->place,
+                     "bcc: '%.*s' is no address that mail can be sent to without SMTPUTF8",
+                     BYTES_FMT(*address));
+    }
+}
+
 static void check_references(struct loader *loader, const struct block *block)
 {
     for (const struct setting *s = block->first; s != NULL; s = s->next) {
@@ -111,6 +125,8 @@ static void check_references(struct loader *loader, const struct block *block)
             check_type(loader, s);
         } else if (strcmp(s->directive->name, "jobid-prefix") == 0) {
             check_job_prefix(loader, s);
+        } else if (strcmp(s->directive->name, "bcc") == 0) {
+            check_bcc(loader, s);
         } else if (s->directive->kind == KIND_REPEATED && s->directive->type == VALUE_MEMBER) {
             const struct pool_member_array *members = s->data;
             for (size_t i = 0; i < members->count; i++) {

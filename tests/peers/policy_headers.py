@@ -42,5 +42,52 @@ def retain_one(world):
                 "the messages")
 
 
+# effect: source bcc
+@test("bcc: one more recipient of the same message, beyond the limit, who chooses nothing")
+def bcc(world):
+    mx = world.mx()
+    engine = world.engine(
+        globals="<pattern-list copies>\n    rcpt-to /^archive@/ virtual-mta=v2\n</pattern-list>",
+        source="bcc archive@Copies.test\nmax-rcpt-per-message 1\npattern-list copies")
+    with world.client() as client:
+        client.hello()
+        client.message("user@a.test", parameters=" RET=HDRS ENVID=e1")
+        client.expect("MAIL FROM:<sender@in.test>", 250)  # refused: no copy either
+        client.expect("RCPT TO:<two@a.test>", 250)
+        reply = client.data(b"X-Virtual-MTA: none\r\n\r\nx\r\n")
+        check(reply.startswith("550 5.5.0"), reply)
+    got = at_sink(mx, 2)
+    engine.wait_empty()
+    check_equal(sorted(got), ["archive@copies.test", "user@a.test"], "recipients")
+    check_equal(got["archive@copies.test"], got["user@a.test"], "the same bytes")
+    check(b"archive" not in got["user@a.test"] and b"for <user@a.test>" in got["user@a.test"],
+          "the copy's recipient stands nowhere in it")
+    check_equal({(one["rcpt"], one["vmta"]) for one in engine.wait_records("d", 2)},
+                {("user@a.test", "v1"), ("archive@copies.test", "v1")}, "deliveries")
+    check_equal(len(mx.messages), 2, "messages: a copy has no copy")
+
+
+@test("bcc: kill -9 after 250, and the copy is there as the message is")
+def bcc_killed(world):
+    engine = world.engine(source="bcc archive@copies.test")
+    engine.control("pause queue", "*/*")
+    world.send("user@a.test")
+    engine.kill()
+    mx = world.mx()
+    engine.write(source="")
+    engine.start()
+    engine.control("resume queue", "*/*")
+    check_equal(sorted(at_sink(mx, 2)), ["archive@copies.test", "user@a.test"], "recipients")
+
+
+@test("bcc: what is no address is refused at load")
+def bcc_refused(world):
+    engine = world.engine(start=False)
+    for address in ("a@b@c.test", "a@-c.test", "j\u00f6@c.test"):
+        engine.write(source=f"bcc {address}")
+        code, out, err = engine.command("check")
+        check(code != 0 and "bcc:" in out + err, f"{address}: {code} {out}{err}")
+
+
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0]))
