@@ -383,11 +383,48 @@ static void format_json(const struct accounting_layout *layout, const struct acc
     buffer_put_char(out, '\n');
 }
 
+/* ---- what is told of people ---- */
+
+#define HIDDEN_MORE 256 /* bytes that a text may grow by */
+#define HIDDEN_MAX  (4096 + HIDDEN_MORE)
+
+struct hidden {
+    char orig[HIDDEN_MAX], rcpt[HIDDEN_MAX], orcpt[HIDDEN_MAX], diag[HIDDEN_MAX];
+    char headers[HIDDEN_MAX];
+};
+
+static void hide_text(const struct acct_privacy *privacy, struct bytes rcpt,
+                      enum acct_privacy_where where, char memory[HIDDEN_MAX], struct bytes *text)
+{
+    struct buffer out;
+    size_t max = text->len + HIDDEN_MORE < HIDDEN_MAX ? text->len + HIDDEN_MORE : HIDDEN_MAX;
+    buffer_init(&out, memory, max);
+    acct_privacy_hide(privacy, *text, rcpt, where, &out);
+    *text = buffer_bytes(&out);
+}
+
+static void hide(const struct acct_privacy *privacy, struct event *event, struct hidden *memory)
+{
+    struct bytes rcpt = event->rcpt;
+    hide_text(privacy, rcpt, PRIVACY_VERP, memory->orig, &event->orig);
+    hide_text(privacy, rcpt, PRIVACY_WORDS, memory->rcpt, &event->rcpt);
+    hide_text(privacy, rcpt, PRIVACY_ADDRESSES, memory->orcpt, &event->orcpt);
+    hide_text(privacy, rcpt, PRIVACY_WORDS, memory->diag, &event->dsn_diag);
+    hide_text(privacy, rcpt, PRIVACY_ADDRESSES, memory->headers, &event->headers);
+}
+
 void accounting_format(const struct accounting_layout *layout, struct accounting_place place,
                        const struct event *event, struct buffer *out)
 {
     const struct accounting_form *form = accounting_form_of(event->type);
     assert((layout->records & RECORD_BIT(form->record)) != 0);
+    struct event shown;
+    struct hidden memory;
+    if (layout->privacy.kind != PRIVACY_RETAIN) {
+        shown = *event;
+        hide(&layout->privacy, &shown, &memory);
+        event = &shown;
+    }
     if (layout->json) {
         format_json(layout, form, place, event, out);
     } else {

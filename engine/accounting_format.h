@@ -23,7 +23,7 @@ void accounting_put_eid(struct buffer *out, struct accounting_place place);
 
 /* The most bytes of a record whose event is encoded in event_len bytes: no byte takes more than
  * six, and an IP address or a header may stand twice. */
-#define ACCOUNTING_RECORD_MAX(event_len) (12 * (size_t)(event_len) + 16384)
+#define ACCOUNTING_RECORD_MAX(event_len) (12 * (size_t)(event_len) + 32768)
 
 /* Appends one record with its line end. Requires that the layout wants the event, and room for
  * ACCOUNTING_RECORD_MAX of its encoding. */

@@ -241,7 +241,8 @@ static int fill_layout(struct accounting_layout *layout, const struct acct_file_
     }
     layout->user_string = bytes_of(layout->user_string_text, user_string.len);
     layout->iso_times = settings->iso_times;
-    if (acct_queue_filter_parse(&settings->queue_filter, &layout->filter, error) < 0) {
+    if (acct_queue_filter_parse(&settings->queue_filter, &layout->filter, error) < 0 ||
+        acct_privacy_parse(&settings->privacy_policy, &layout->privacy, error) < 0) {
         return -1;
     }
     for (size_t i = 0; i < FORM_COUNT; i++) {

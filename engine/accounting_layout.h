@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "journal.h"
 #include "policy/acct_header.h"
+#include "policy/acct_privacy.h"
 #include "policy/acct_queue.h"
 #include "policy/value.h"
 
@@ -63,6 +64,7 @@ struct accounting_layout {
     bool json, iso_times;
     bool has_bounce_class; /* as a column: JSON has it in any case, but once */
     struct acct_queue_filter filter;
+    struct acct_privacy privacy;
     struct bytes user_string;
     struct bytes header; /* a file's first line with its CRLF; empty for JSON */
     struct accounting_column columns[ACCOUNTING_COLUMNS_MAX]; /* behind `type` */

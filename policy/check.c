@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "policy/acct_header.h"
+#include "policy/acct_privacy.h"
 #include "policy/acct_queue.h"
 #include "policy/load.h"
 #include "smtp/path.h"
@@ -313,6 +314,10 @@ static void check_acct_files(struct loader *loader)
         struct acct_queue_filter filter;
         struct error error;
         if (acct_queue_filter_parse(&files[i].settings.queue_filter, &filter, &error) < 0) {
+            report_error(loader->report, &place, "%s", error.text);
+        }
+        struct acct_privacy privacy;
+        if (acct_privacy_parse(&files[i].settings.privacy_policy, &privacy, &error) < 0) {
             report_error(loader->report, &place, "%s", error.text);
         }
         struct acct_header_map maps[ACCT_HEADERS_MAX];

@@ -120,6 +120,32 @@ def bad_headers(world):
         check(code == 78 and word in errors, f"{lines}: {code} {errors}")
 
 
+# effect: acct-file privacy-policy
+@test("privacy-policy: no local part of a recipient in the file, the same word for the same one")
+def privacy(world):
+    world.mx(rcpt="550 5.1.1 Secret.Person <secret.person@a.test> is unknown, try no.body@b.test")
+    key = "0123456789abcdef"
+    lines = ["records r,b", "record-fields r *,header_To", "record-fields b *,header_To"]
+    policies = {"hashed": f"siphash {key}", "hidden": "redact", "keyed": f"hmac-sha256 {key}"}
+    engine = world.engine(extra="".join(acct_file(world, name, *lines, f"privacy-policy {policy}")
+                                        for name, policy in policies.items()))
+    content = make_content().replace(b"To: user@a.test", b"To: A <Secret.Person@a.test>")
+    world.send("Secret.Person@a.test", sender="v-secret.person=a.test@in.test", content=content)
+    engine.wait_records("b", 1)
+    engine.stop()
+    for name in policies:
+        for row in engine.csv_rows(name):
+            check("secret" not in str(row).lower() and "no.body" not in str(row), str(row))
+        received, bounced = engine.csv_rows(name)
+        word = bounced["rcpt"].partition("@")[0]
+        check_equal(len(word), {"hashed": 16, "hidden": 8, "keyed": 64}[name], "length of the word")
+        check_equal(received["rcpt"], f"{word}@a.test", "the recipient")
+        check_equal(bounced["orig"], f"v-{word}=a.test@in.test", "the sender")
+        check_equal(bounced["header_To"], f"A <{word}@a.test>", "the header")
+        check(f"550 5.1.1 {word} <{word}@a.test> is unknown" in bounced["dsnDiag"]
+              and bounced["dsnDiag"].endswith("@b.test"), bounced["dsnDiag"])
+
+
 # effect: acct-file count-moved-records
 @test("count-moved-records: the number of records in the names of moved files, CSV and JSON")
 def count_moved(world):

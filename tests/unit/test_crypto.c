@@ -65,6 +65,38 @@ TEST(crc32c_continues_over_splits)
     }
 }
 
+/* RFC 4231, test case 2. */
+TEST(hmac_of_the_rfc)
+{
+    static const char key[] = "Jefe", data[] = "what do ya want for nothing?";
+    static const uint8_t wanted[CRYPTO_SHA256_LEN] = {
+        0x5b, 0xdc, 0xc1, 0x46, 0xbf, 0x60, 0x75, 0x4e, 0x6a, 0x04, 0x24,
+        0x26, 0x08, 0x95, 0x75, 0xc7, 0x5a, 0x00, 0x3f, 0x08, 0x9d, 0x27,
+        0x39, 0x83, 0x9d, 0xec, 0x58, 0xb9, 0x64, 0xec, 0x38, 0x43};
+    uint8_t out[CRYPTO_SHA256_LEN];
+    crypto_hmac_sha256(key, strlen(key), data, strlen(data), out);
+    CHECK(memcmp(out, wanted, sizeof out) == 0);
+}
+
+/* The vectors of its authors: key and data count up from 0. */
+TEST(siphash_of_its_authors)
+{
+    static const struct {
+        size_t len;
+        uint8_t wanted[CRYPTO_SIPHASH_LEN];
+    } vectors[] = {{0, {0x31, 0x0e, 0x0e, 0xdd, 0x47, 0xdb, 0x6f, 0x72}},
+                   {8, {0x62, 0x24, 0x93, 0x9a, 0x79, 0xf5, 0xf5, 0x93}},
+                   {15, {0xe5, 0x45, 0xbe, 0x49, 0x61, 0xca, 0x29, 0xa1}}};
+    uint8_t up[CRYPTO_SIPHASH_KEY_LEN], out[CRYPTO_SIPHASH_LEN];
+    for (uint8_t i = 0; i < sizeof up; i++) {
+        up[i] = i;
+    }
+    for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
+        crypto_siphash(up, up, vectors[i].len, out);
+        CHECK(memcmp(out, vectors[i].wanted, sizeof out) == 0);
+    }
+}
+
 TEST(sha256_of_abc)
 {
     static const uint8_t wanted[] = {0xBA, 0x78, 0x16, 0xBF, 0x8F, 0x01, 0xCF, 0xEA};
