@@ -18,6 +18,7 @@
 #include "schedule.h"
 #include "site.h"
 #include "site_mode.h"
+#include "site_sources.h"
 
 /* Waiting for the resolver; apart, because it is large and soon over. */
 struct resolve_job {
@@ -182,16 +183,42 @@ static bool allows_source(void *owner, const struct vmta_source *source, uint64_
     if (!allowed) {
         attempt_log_disabled(attempt, &source->address);
     }
-    return allowed;
+    return allowed && site_source_is_free(attempt->site, source, now_ms);
+}
+
+static bool is_held(void *owner, const struct vmta_source *source, uint64_t now_ms)
+{
+    const struct attempt *attempt = owner;
+    return address_equal_ip(&source->address, &attempt->source_address) &&
+           site_source_allowed(attempt->site, &source->address, now_ms);
+}
+
+/* Where addresses have limits, that of which it has a place already, as long as it will do: else
+ * a host tried in vain would cost a start of a rate, and the next one might never be tried. */
+static struct vmta_source *pick_source(struct attempt *attempt, enum address_family family)
+{
+    struct vmta *vmta = &attempt->site->lane->vmta;
+    uint64_t now_ms = io_now_ms(attempt->attempts->io), again_ms;
+    if (attempt->holds_source) {
+        const struct vmta_filter held = {is_held, attempt};
+        struct vmta_source *source = vmta_pick_source(vmta, family, &held, now_ms, &again_ms);
+        if (source != NULL) {
+            return source;
+        }
+        site_source_release(attempt);
+    }
+    const struct vmta_filter filter = {allows_source, attempt};
+    struct vmta_source *source = vmta_pick_source(vmta, family, &filter, now_ms, &again_ms);
+    if (source != NULL) {
+        site_source_take(attempt, source);
+    }
+    return source;
 }
 
 static bool open_to(struct attempt *attempt, const struct address *peer)
 {
     struct attempts *attempts = attempt->attempts;
-    uint64_t now_ms = io_now_ms(attempts->io), again_ms;
-    const struct vmta_filter filter = {allows_source, attempt};
-    struct vmta_source *source = vmta_pick_source(
-        &attempt->site->lane->vmta, (enum address_family)peer->family, &filter, now_ms, &again_ms);
+    struct vmta_source *source = pick_source(attempt, (enum address_family)peer->family);
     if (source == NULL) {
         return false;
     }
@@ -266,6 +293,10 @@ static void try_address(struct attempt *attempt)
         bool skipped = site_skips_host(attempt->site, peer, io_now_ms(attempt->attempts->io));
         if (!skipped && open_to(attempt, peer)) {
             return;
+        }
+        if (!skipped && site_sources_hold(attempt->site, (enum address_family)peer->family,
+                                          io_now_ms(attempt->attempts->io))) {
+            break; /* nobody's failure: the site waits until an address is free */
         }
         attempt->address_turn++;
         if (attempt->failure == NULL) {

@@ -70,6 +70,7 @@ struct attempt {
     bool silent_final;         /* … by no word of a reply to the oldest one's final dot */
     bool used_up;              /* takes no more: others need its place */
     bool tls_wanted;           /* the handshake begins when the send in flight is over */
+    bool holds_source;         /* a place of its source address: site_sources.h */
     bool counted_open;         /* the scheduler no longer counts it as opening */
     struct gate_places places; /* of the limits it counts in */
     /* private: */
@@ -95,6 +96,7 @@ struct attempt {
     char source_text[ADDRESS_TEXT_MAX], peer_text[ADDRESS_TEXT_MAX];
     const char *host_name;       /* in route */
     const char *end_words;       /* why the connection ends, for the log; NULL: `failure` says */
+    uint32_t source_index;       /* in site->sources, since the last reload perhaps another one */
     uint32_t log_number;         /* of the connection; 0: none yet */
     bool log_commands, log_data; /* as policy was when the connection began to talk */
     uint64_t content_said;       /* bytes of the message on the wire that log-data has seen */

@@ -142,7 +142,7 @@ static bool take_rates(struct attempt *attempt, struct transaction *transaction)
         return true;
     }
     uint64_t again_ms;
-    uint32_t granted = schedule_take_rate(attempt->attempts->scheduler, attempt->site,
+    uint32_t granted = schedule_take_rate(attempt->attempts->scheduler, attempt,
                                           transaction->rcpt_count, &again_ms);
     if (granted == 0) {
         uint64_t give_up_ms = transaction->taken_ms + ATTEMPT_HELD_MS;

@@ -25,6 +25,7 @@ struct common_rate {
     struct map_entry entry;
     enum common_rate_kind kind;
     struct list_node node;
+    uint32_t users; /* that have set it and not released it; under the table's lock */
     struct shared_rate shared;
     struct rate_state state; /* under shared's lock */
     char name[];
@@ -34,13 +35,13 @@ struct common_rates {
     uint64_t full_since_ms; /* 0: nothing begins full */
     pthread_mutex_t lock;
     struct map map;
-    struct list all; /* struct common_rate, in order of making; only grows */
+    struct list all; /* struct common_rate, in order of making */
     /* The keeper's: */
     struct io *io;
     struct spool *spool;
     uint32_t keeper;
     struct timer timer;
-    struct list_node *walked; /* last looked at */
+    struct list_node *next; /* to be looked at; NULL: from the beginning */
 };
 
 /* ---- entries ---- */
@@ -81,16 +82,30 @@ static struct common_rate *make(struct common_rates *rates, const struct common_
     return rate;
 }
 
+/* For one more user, or for none yet. */
 static struct common_rate *obtain(struct common_rates *rates, const struct common_rate_key *key,
-                                  bool *is_new)
+                                  uint32_t users, bool *is_new)
 {
     pthread_mutex_lock(&rates->lock);
     struct map_entry *entry = map_find(&rates->map, hash_of(key), has_key, key);
     *is_new = entry == NULL;
     struct common_rate *rate =
         entry == NULL ? make(rates, key) : CONTAINER_OF(entry, struct common_rate, entry);
+    if (rate != NULL) {
+        rate->users += users;
+    }
     pthread_mutex_unlock(&rates->lock);
     return rate;
+}
+
+void common_rates_release(struct common_rates *rates, struct common_rate *rate)
+{
+    if (rate != NULL) {
+        pthread_mutex_lock(&rates->lock);
+        assert(rate->users > 0);
+        rate->users--;
+        pthread_mutex_unlock(&rates->lock);
+    }
 }
 
 struct common_rate *common_rates_set(struct common_rates *rates, const struct common_rate_key *key,
@@ -98,7 +113,7 @@ struct common_rate *common_rates_set(struct common_rates *rates, const struct co
 {
     bool is_new;
     assert(key->name.len <= COMMON_RATE_NAME_MAX);
-    struct common_rate *rate = obtain(rates, key, &is_new);
+    struct common_rate *rate = obtain(rates, key, 1, &is_new);
     if (rate == NULL) {
         return NULL;
     }
@@ -206,7 +221,7 @@ bool common_rates_restore(struct common_rates *rates, struct bytes key, struct b
     struct rate_found found;
     bool is_new;
     struct common_rate *rate =
-        rate_state_parse(value, &found) ? obtain(rates, &parsed, &is_new) : NULL;
+        rate_state_parse(value, &found) ? obtain(rates, &parsed, 0, &is_new) : NULL;
     if (rate == NULL) {
         LOG_ERROR("the state %.*s cannot be taken from the spool", BYTES_FMT(key));
         return true;
@@ -219,26 +234,42 @@ bool common_rates_restore(struct common_rates *rates, struct bytes key, struct b
     return true;
 }
 
+static bool may_go(const struct common_rate *rate)
+{
+    bool is_released =
+        rate->kind == COMMON_RATE_SOURCE || rate->kind == COMMON_RATE_SOURCE_CONNECTS;
+    return is_released && rate->users == 0;
+}
+
+static void destroy(struct common_rates *rates, struct common_rate *rate)
+{
+    map_remove(&rates->map, &rate->entry);
+    list_remove(&rate->node);
+    shared_rate_deinit(&rate->shared);
+    free(rate);
+}
+
 static void look_at(struct common_rates *rates, struct common_rate *rate)
 {
     const struct rate_writer writer = {rates->spool, rates->keeper, io_now_ms(rates->io),
                                        io_wall_ms(rates->io)};
     struct rate *inside = shared_rate_lock(&rate->shared);
-    rate_state_drop(&rate->state, inside, &writer);
+    bool is_worth_nothing = rate_state_drop(&rate->state, inside, &writer);
     shared_rate_unlock(&rate->shared);
+    if (is_worth_nothing && may_go(rate)) {
+        destroy(rates, rate);
+    }
 }
 
 static void on_walk(struct timer *timer)
 {
     struct common_rates *rates = CONTAINER_OF(timer, struct common_rates, timer);
     pthread_mutex_lock(&rates->lock);
-    for (int i = 0; i < WALK_MAX; i++) {
-        rates->walked =
-            rates->walked == NULL ? list_first(&rates->all) : list_next(&rates->all, rates->walked);
-        if (rates->walked == NULL) {
-            break; /* from the beginning in the next step */
-        }
-        look_at(rates, CONTAINER_OF(rates->walked, struct common_rate, node));
+    struct list_node *node = rates->next == NULL ? list_first(&rates->all) : rates->next;
+    for (int i = 0; i < WALK_MAX && node != NULL; i++) {
+        rates->next = list_next(&rates->all, node);
+        look_at(rates, CONTAINER_OF(node, struct common_rate, node));
+        node = rates->next; /* at the end NULL: from the beginning in the next step */
     }
     pthread_mutex_unlock(&rates->lock);
     timer_start(io_timers(rates->io), timer, io_now_ms(rates->io) + WALK_EVERY_MS);

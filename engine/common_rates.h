@@ -1,9 +1,9 @@
 /* The rates that several queues share, whichever workers own them: of a domain, a virtual MTA, a
  * provider; and what of them survives a restart.
  *
- * Entries live until destroyed, so their pointers may be kept. Any worker may take; whoever sees
- * that a block is due writes it. States that are worth nothing any more are deleted by a walk of
- * the keeper's, a few entries at a time. */
+ * Entries live until destroyed or released, so their pointers may be kept. Any worker may take;
+ * whoever sees that a block is due writes it. States that are worth nothing any more are deleted by
+ * a walk of the keeper's, a few entries at a time. */
 #ifndef ENGINE_COMMON_RATES_H
 #define ENGINE_COMMON_RATES_H
 
@@ -20,10 +20,12 @@ struct common_rate;
 /* What a rate is of, and the prefix of its named state. Rates that are taken together are locked in
  * this order. */
 #define COMMON_RATE_KINDS(X)                                                                       \
+    X(SOURCE, "rate:source:")                                                                      \
     X(VMTA, "rate:vmta:")                                                                          \
     X(DOMAIN, "rate:domain:")                                                                      \
     X(PROVIDER, "rate:provider:")                                                                  \
-    X(PROVIDER_CONNECTS, "rate:provider-connect:")
+    X(PROVIDER_CONNECTS, "rate:provider-connect:")                                                 \
+    X(SOURCE_CONNECTS, "rate:source-connect:")
 
 enum common_rate_kind {
 #define X(kind, prefix) COMMON_RATE_##kind,
@@ -54,13 +56,17 @@ void common_rates_start(struct common_rates *rates, struct io *io, struct spool 
 
 /* The rate of this kind and name (ASCII case ignored, at most COMMON_RATE_NAME_MAX bytes), n starts
  * per window_ms from here on. NULL: no memory. */
-#define COMMON_RATE_NAME_MAX 400
+#define COMMON_RATE_NAME_MAX 490 /* with the prefix KEPT_KEY_MAX at most */
 struct common_rate_key {
     enum common_rate_kind kind;
     struct bytes name;
 };
 struct common_rate *common_rates_set(struct common_rates *rates, const struct common_rate_key *key,
                                      uint64_t n, uint64_t window_ms);
+
+/* Of the rates of source addresses, as many as there are queues: each common_rates_set is undone
+ * by this, and what nobody has set goes once it remembers nothing. NULL is accepted. */
+void common_rates_release(struct common_rates *rates, struct common_rate *rate);
 
 /* Takes up to `want` of each of them, the same from all, and says how many. Entries may be NULL;
  * the others stand in the order of kinds, at most COMMON_RATE_COUNT. */

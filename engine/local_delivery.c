@@ -43,7 +43,7 @@ static bool deliver_next(struct attempt *attempt)
     }
     uint64_t again_ms; /* not needed: an opening asks the rates itself */
     uint32_t granted =
-        schedule_take_rate(attempts->scheduler, attempt->site, transaction->rcpt_count, &again_ms);
+        schedule_take_rate(attempts->scheduler, attempt, transaction->rcpt_count, &again_ms);
     give_back_from(transaction, granted, io_now_ms(attempts->io));
     if (granted > 0) {
         attempt->messages_sent++;

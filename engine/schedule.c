@@ -19,6 +19,7 @@
 #include "queue.h"
 #include "schedule_private.h"
 #include "site_mode.h"
+#include "site_sources.h"
 #include "spools.h"
 
 #define STALLED_WAIT_MS 5     /* outcomes wait to be written: soon over */
@@ -380,6 +381,9 @@ struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *a
     if (scheduler->draining || list_empty(&site->sendable) || must_wait(site)) {
         return NULL;
     }
+    if (!site_source_may_send(attempt, now)) {
+        return NULL; /* those from other addresses may */
+    }
     if (stands_in_the_way(site, attempt)) {
         attempt->used_up = true;
         return NULL;
@@ -453,6 +457,7 @@ void schedule_closed(struct scheduler *scheduler, struct attempt *attempt)
     site->attempt_count--;
     scheduler->attempt_count--;
     gates_release(&scheduler->gates, &attempt->places);
+    site_source_release(attempt);
     schedule_count_closed(site);
     schedule_mark(scheduler, site);
 }

@@ -147,8 +147,8 @@ struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *a
 
 /* MAIL is about to be sent: takes the message rates for `want` recipients; the count granted. 0:
  * *again_ms says when to ask again. */
-uint32_t schedule_take_rate(struct scheduler *scheduler, struct site *site, uint32_t want,
-                            uint64_t *again_ms);
+uint32_t schedule_take_rate(struct scheduler *scheduler, const struct attempt *attempt,
+                            uint32_t want, uint64_t *again_ms);
 
 /* The connection is up. */
 void schedule_opened(struct scheduler *scheduler, struct attempt *attempt);

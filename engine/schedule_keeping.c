@@ -37,7 +37,7 @@ struct queue_clock {
     struct list_node node; /* scheduler's list of clocks to be written */
 };
 
-static struct rate_writer writer_of(const struct scheduler *scheduler)
+struct rate_writer schedule_rate_writer(const struct scheduler *scheduler)
 {
     return (struct rate_writer){spools_home(scheduler->spools), scheduler->worker,
                                 io_now_ms(scheduler->io), io_wall_ms(scheduler->io)};
@@ -128,26 +128,29 @@ void schedule_begin_rates(struct site *site)
 
 void schedule_reserve(struct site *site)
 {
-    const struct rate_writer writer = writer_of(site->scheduler);
+    const struct rate_writer writer = schedule_rate_writer(site->scheduler);
     rate_state_reserve(&site->keeping->message, &site->message_rate, &writer);
     rate_state_reserve(&site->keeping->connect, &site->connect_rate, &writer);
 }
 
 uint64_t schedule_common_next_ms(struct site *site)
 {
-    const struct rate_writer writer = writer_of(site->scheduler);
+    const struct rate_writer writer = schedule_rate_writer(site->scheduler);
     return common_rates_next_ms(site->common_rates, COMMON_RATE_MESSAGE_KINDS, &writer);
 }
 
-uint32_t schedule_common_take(struct site *site, uint32_t want)
+uint32_t schedule_common_take(struct site *site, struct common_rate *source, uint32_t want)
 {
-    const struct rate_writer writer = writer_of(site->scheduler);
-    return common_rates_take(site->common_rates, COMMON_RATE_MESSAGE_KINDS, &writer, want);
+    const struct rate_writer writer = schedule_rate_writer(site->scheduler);
+    struct common_rate *rates[COMMON_RATE_MESSAGE_KINDS];
+    memcpy(rates, site->common_rates, sizeof rates);
+    rates[COMMON_RATE_SOURCE] = source;
+    return common_rates_take(rates, COMMON_RATE_MESSAGE_KINDS, &writer, want);
 }
 
 uint64_t schedule_common_connect_next_ms(struct site *site)
 {
-    const struct rate_writer writer = writer_of(site->scheduler);
+    const struct rate_writer writer = schedule_rate_writer(site->scheduler);
     return common_rates_next_ms(&site->common_rates[COMMON_RATE_PROVIDER_CONNECTS], 1, &writer);
 }
 
@@ -156,7 +159,7 @@ bool schedule_common_take_connect(struct site *site)
     if (site->common_rates[COMMON_RATE_PROVIDER_CONNECTS] == NULL) {
         return true;
     }
-    const struct rate_writer writer = writer_of(site->scheduler);
+    const struct rate_writer writer = schedule_rate_writer(site->scheduler);
     return common_rates_take(&site->common_rates[COMMON_RATE_PROVIDER_CONNECTS], 1, &writer, 1) ==
            1;
 }
@@ -273,7 +276,7 @@ bool schedule_drop_kept(struct site *site)
 {
     bool dropped = schedule_drop_mode(site);
     if (site->keeping != NULL) {
-        const struct rate_writer writer = writer_of(site->scheduler);
+        const struct rate_writer writer = schedule_rate_writer(site->scheduler);
         dropped &= rate_state_drop(&site->keeping->message, &site->message_rate, &writer);
         dropped &= rate_state_drop(&site->keeping->connect, &site->connect_rate, &writer);
     }

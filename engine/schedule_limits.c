@@ -1,10 +1,12 @@
 /* What a site must wait for before it opens a connection or sends: holds, rates, the ramp. Places
  * at once are gates.c's. */
+#include "attempt.h"
 #include "io/io.h"
 #include "policy/domain.h"
 #include "schedule.h"
 #include "schedule_private.h"
 #include "site_mode.h"
+#include "site_sources.h"
 #include "spools.h"
 
 uint64_t schedule_rates_open_ms(struct site *site, uint64_t now)
@@ -52,6 +54,8 @@ uint64_t schedule_opening_wait_until(struct site *site, uint64_t now)
         connect_ms = schedule_common_connect_next_ms(site);
         due_ms = connect_ms > due_ms ? connect_ms : due_ms;
     }
+    uint64_t sources_ms = site_sources_next_ms(site, now);
+    due_ms = sources_ms > due_ms ? sources_ms : due_ms;
     due_ms = site->hold_opening_ms > due_ms ? site->hold_opening_ms : due_ms;
     return due_ms > now ? due_ms : 0;
 }
@@ -63,22 +67,26 @@ void schedule_count_opening(struct site *site, uint64_t now)
     ramp_opened(&site->ramp, &ramp_now);
 }
 
-uint32_t schedule_take_rate(struct scheduler *scheduler, struct site *site, uint32_t want,
-                            uint64_t *again_ms)
+uint32_t schedule_take_rate(struct scheduler *scheduler, const struct attempt *attempt,
+                            uint32_t want, uint64_t *again_ms)
 {
+    struct site *site = attempt->site;
+    struct common_rate *source = site_source_messages(attempt);
     uint64_t now = io_now_ms(scheduler->io);
     /* The own rate first says how many it could grant, so that no start of the shared one is
      * taken in vain. */
     uint64_t free_here = rate_free(&site->message_rate, now);
     uint32_t granted = free_here < want ? (uint32_t)free_here : want;
-    if (site->has_common_rates && granted > 0) {
-        granted = schedule_common_take(site, granted);
+    if ((site->has_common_rates || source != NULL) && granted > 0) {
+        granted = schedule_common_take(site, source, granted);
     }
     if (granted > 0) {
         granted = rate_take(&site->message_rate, now, granted);
     }
     if (granted == 0) {
         uint64_t open_ms = schedule_rates_open_ms(site, now);
+        uint64_t source_ms = site_source_send_ms(attempt, now);
+        open_ms = source_ms > open_ms ? source_ms : open_ms;
         *again_ms = open_ms == UINT64_MAX ? now + SCHEDULE_BLOCK_WAIT_MS : open_ms;
     } else if (site->keeping != NULL) {
         schedule_reserve(site); /* ahead of need */

@@ -4,6 +4,7 @@
 #ifndef ENGINE_SCHEDULE_PRIVATE_H
 #define ENGINE_SCHEDULE_PRIVATE_H
 
+#include "rate_state.h"
 #include "schedule.h"
 
 /* ---- schedule.c ---- */
@@ -64,10 +65,11 @@ void schedule_begin_rates(struct site *site);
 void schedule_keep_rates(struct site *site);
 /* Writes the blocks that are due; only with site->keeping. */
 void schedule_reserve(struct site *site);
-/* The rates of recipients that the site shares: when to ask again, and taking; only with
- * site->has_common_rates. */
+struct rate_writer schedule_rate_writer(const struct scheduler *scheduler);
+/* The rates of recipients that the site shares: when to ask again, only with
+ * site->has_common_rates; and taking, together with that of a source address (NULL: none). */
 uint64_t schedule_common_next_ms(struct site *site);
-uint32_t schedule_common_take(struct site *site, uint32_t want);
+uint32_t schedule_common_take(struct site *site, struct common_rate *source, uint32_t want);
 /* The same of connections. True: taken, or there is no such rate. */
 uint64_t schedule_common_connect_next_ms(struct site *site);
 bool schedule_common_take_connect(struct site *site);

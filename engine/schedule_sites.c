@@ -17,6 +17,7 @@
 #include "schedule.h"
 #include "schedule_private.h"
 #include "site_mode.h"
+#include "site_sources.h"
 
 /* ---- limits that are shared ---- */
 
@@ -157,6 +158,7 @@ static void share_limits(struct site *site)
                     lane->settings == NULL ? (struct rate_value){.count = UINT64_MAX}
                                            : lane->settings->settings.max_smtp_msg_rate);
     share_with_provider(site);
+    site_sources_set(site);
 }
 
 static void init_rate(struct rate *rate, struct rate_value value)
@@ -266,6 +268,7 @@ void schedule_free_site(struct site *site)
     rate_deinit(&site->connect_rate);
     free(site->keeping);
     schedule_free_mode(site);
+    site_sources_free(site);
     route_unref(site->route);
     free(site);
 }
@@ -453,7 +456,7 @@ static void reload_site(void *owner, struct site *site)
         next = list_next(&site->attempts, node);
         attempt_reload(CONTAINER_OF(node, struct attempt, site_node));
     }
-    schedule_mark(scheduler, site);
+    schedule_wake_site(site); /* what it waited for may be allowed now */
 }
 
 void schedule_reload(struct scheduler *scheduler, const struct config *config)

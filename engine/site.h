@@ -21,12 +21,13 @@
 struct scheduler;
 struct site_keeping;
 struct site_mode;
+struct site_sources;
 struct vmta_lane;
 struct domain_settings;
 struct gate;
 
 /* Bytes of its name: with what the keys of its states put before it, the spool takes 512. */
-#define SITE_NAME_MAX 480
+#define SITE_NAME_MAX 440
 
 /* A site is in exactly one place. */
 enum site_wait {
@@ -60,6 +61,7 @@ struct site {
     uint32_t opening_count;
     struct rate message_rate, connect_rate;
     struct site_keeping *keeping; /* of rates that survive a restart; NULL: there are none */
+    struct site_sources *sources; /* limits of each source address; NULL: there are none */
     struct site_mode *mode;       /* site_mode.h; NULL: normal, as it always was */
     enum site_wait wait;
     struct gate *waits_at; /* SITE_WAITING_GATE: where */

@@ -218,7 +218,10 @@ static uint32_t count_window(const struct scenario *scenario, const struct sim_m
                 to_it |= record->mx == scenario->domains[d].hosts[i];
             }
         }
-        count += to_it && is_from(scenario, group, &record->source) ? record->rcpt_count : 0;
+        bool from_it = scenario->rate_of == RATE_OF_SOURCE
+                           ? address_equal_ip(&from->source, &record->source)
+                           : is_from(scenario, group, &record->source);
+        count += to_it && from_it ? record->rcpt_count : 0;
     }
     return count;
 }
@@ -247,9 +250,9 @@ static void check_rates(struct scenario *scenario)
             check_rate(scenario, record,
                        &(struct group){ALL_VMTAS, .domain = 0, .domain_count = PROVIDER_DOMAINS});
         }
-        bool of_each = scenario->rate_of == RATE_OF_QUEUE || scenario->rate_of == RATE_OF_DOMAIN;
+        bool of_each = scenario->rate_of != RATE_OF_VMTA && scenario->rate_of != RATE_OF_PROVIDER;
         for (uint32_t d = 0; of_each && d < scenario->domain_count; d++) {
-            bool of_queue = scenario->rate_of == RATE_OF_QUEUE;
+            bool of_queue = scenario->rate_of != RATE_OF_DOMAIN;
             check_rate(scenario, record,
                        &(struct group){of_queue ? vmta : 0, of_queue ? 1 : VMTAS_MAX, d, 1});
         }

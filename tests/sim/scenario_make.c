@@ -18,6 +18,7 @@
 #define TIGHT_WORLDS  300000 /* per million */
 #define TIGHT_SEED    0x7469676874
 #define SHARED_WORLDS 500000 /* per million, of those with a rate or with places */
+#define SOURCE_WORLDS 300000 /* the same, of source addresses */
 #define SHARED_SEED   0x736861726564
 #define IDLE_S_MAX    600
 #define SEGMENT_MIN   (1024u * 1024)
@@ -91,7 +92,7 @@ static void add_line(struct scenario *scenario, const char *format, ...)
     scenario->configuration[len + (size_t)added + 1] = '\0';
 }
 
-/* The rate of the world, where it is of this kind. */
+/* The rate of the world, where it is of this kind. The directive may have a range before it. */
 static void add_rate(struct scenario *scenario, enum rate_of of, const char *directive)
 {
     if (scenario->rate_max > 0 && scenario->rate_of == of) {
@@ -199,6 +200,10 @@ static void make_configuration(struct scenario *scenario)
     }
     add_rate(scenario, RATE_OF_DOMAIN, "domain-max-msg-rate");
     add_rate(scenario, RATE_OF_QUEUE, "max-msg-rate");
+    add_rate(scenario, RATE_OF_SOURCE, "source-ip-max-msg-rate 0/0");
+    if (scenario->source_places > 0) {
+        add_line(scenario, "  source-ip-max-smtp-out 0/0 %u", scenario->source_places);
+    }
     if (has_rules(scenario)) {
         add_backoff(scenario);
     }
@@ -286,6 +291,8 @@ static void make_rate(struct scenario *scenario)
     rng_init(&rng, scenario->options.seed ^ SHARED_SEED);
     if (rng_chance(&rng, SHARED_WORLDS)) {
         scenario->rate_of = rng_chance(&rng, 500000) ? RATE_OF_VMTA : RATE_OF_PROVIDER;
+    } else if (rng_chance(&rng, SOURCE_WORLDS)) {
+        scenario->rate_of = RATE_OF_SOURCE;
     }
     *sim_odds(sim) = (struct sim_odds){0};
 }
@@ -303,6 +310,9 @@ static void make_places(struct scenario *scenario)
         if (rng_chance(&rng, SHARED_WORLDS)) {
             scenario->pool_places = (uint32_t)rng_below(&rng, 3);
             scenario->provider_places = (uint32_t)rng_below(&rng, 3);
+        }
+        if (rng_chance(&rng, SOURCE_WORLDS)) {
+            scenario->source_places = 1 + (uint32_t)rng_below(&rng, 2);
         }
     }
 }

@@ -38,6 +38,7 @@ enum rate_of {
     RATE_OF_DOMAIN,
     RATE_OF_VMTA,
     RATE_OF_PROVIDER,
+    RATE_OF_SOURCE, /* of each source address in a queue */
     RATE_OF_COUNT,
 };
 
@@ -73,7 +74,8 @@ struct scenario {
     /* The same from a pool's members together, and to a provider's domains together: the first
      * virtual MTAs and the first domains. */
     uint32_t pool_places, provider_places;
-    uint64_t sound_us; /* when its storage was last seen to be sound */
+    uint32_t source_places; /* in a queue, from each source address */
+    uint64_t sound_us;      /* when its storage was last seen to be sound */
     bool at_peace, stopping;
     char configuration[CONFIGURATION_MAX];
 };

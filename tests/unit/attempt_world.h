@@ -18,6 +18,7 @@
 #include "schedule.h"
 #include "site.h"
 #include "site_mode.h"
+#include "site_sources.h"
 #include "spools.h"
 
 #define MESSAGES_MAX 16
@@ -241,12 +242,35 @@ struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *a
     return NULL;
 }
 
-uint32_t schedule_take_rate(struct scheduler *scheduler, struct site *site, uint32_t want,
-                            uint64_t *again_ms)
+uint32_t schedule_take_rate(struct scheduler *scheduler, const struct attempt *attempt,
+                            uint32_t want, uint64_t *again_ms)
 {
-    (void)scheduler, (void)site;
+    (void)scheduler, (void)attempt;
     *again_ms = world.io.now_ms + 600;
     return world.slow_rates ? 0 : want;
+}
+
+/* No address has limits. */
+bool site_source_is_free(struct site *site, const struct vmta_source *source, uint64_t now_ms)
+{
+    (void)site, (void)source, (void)now_ms;
+    return true;
+}
+
+void site_source_take(struct attempt *attempt, const struct vmta_source *source)
+{
+    (void)attempt, (void)source;
+}
+
+void site_source_release(struct attempt *attempt)
+{
+    (void)attempt;
+}
+
+bool site_sources_hold(struct site *site, enum address_family family, uint64_t now_ms)
+{
+    (void)site, (void)family, (void)now_ms;
+    return false;
 }
 
 void schedule_opened(struct scheduler *scheduler, struct attempt *attempt)

@@ -17,7 +17,8 @@
 static uint32_t take(struct site *site, uint32_t want)
 {
     uint64_t again_ms;
-    uint32_t granted = schedule_take_rate(site->scheduler, site, want, &again_ms);
+    uint32_t granted =
+        schedule_take_rate(site->scheduler, &(struct attempt){.site = site}, want, &again_ms);
     CHECK(granted > 0 || again_ms > world.io.now_ms);
     return granted;
 }

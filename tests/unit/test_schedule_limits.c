@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include "schedule_world.h"
+#include "site_sources.h"
 
 #define MINUTE_MS 60000
 #define VMTA(name, address, more)                                                                  \
@@ -20,7 +21,8 @@ static uint32_t take_all(struct site *site, uint32_t want)
     uint32_t sum = 0;
     for (int round = 0; round < 20 && sum < want; round++) {
         uint64_t again_ms;
-        sum += schedule_take_rate(site->scheduler, site, want - sum, &again_ms);
+        sum += schedule_take_rate(site->scheduler, &(struct attempt){.site = site}, want - sum,
+                                  &again_ms);
         run();
     }
     return sum;
@@ -193,5 +195,120 @@ TEST(a_queue_s_connections_grow_one_by_one)
     CHECK_INT(world.attempts.count, 5);
     pass(10000);
     CHECK_INT(world.attempts.count, 5); /* max-smtp-out */
+    end_world();
+}
+
+/* ---- of source addresses ---------------------------------------------------------------- */
+
+/* One virtual MTA with two addresses. */
+#define SOURCES(limits)                                                                            \
+    "<virtual-mta a>\n smtp-source-host 127.0.0.2 a.example\n"                                     \
+    " smtp-source-host 127.0.0.3 b.example\n</virtual-mta>\n<domain *>\n" limits "\n</domain>\n"
+
+/* The n-th connection that was opened leaves from the source at this place, if that may be. */
+static bool leave_from(uint32_t n, uint32_t place)
+{
+    struct attempt *attempt = world.attempts.made[n];
+    struct vmta_source *source = &attempt->site->lane->vmta.sources[place];
+    if (!site_source_is_free(attempt->site, source, world.io.now_ms)) {
+        return false;
+    }
+    attempt->source_address = source->address;
+    site_source_take(attempt, source);
+    run();
+    return true;
+}
+
+TEST(a_queue_opens_no_more_connections_than_its_source_addresses_have_places)
+{
+    begin_world(SOURCES("source-ip-max-smtp-out 0/0 2\nsource-ip-max-smtp-out 127.0.0.3 1"));
+    for (int i = 0; i < 9; i++) {
+        arrive("a", "r@one.example");
+    }
+    run();
+    CHECK_INT(world.attempts.count, 3); /* two and one, though none has its place yet */
+    CHECK(leave_from(0, 1));
+    CHECK(!leave_from(1, 1));
+    CHECK(leave_from(1, 0));
+    CHECK(leave_from(2, 0));
+    pass(100000);
+    CHECK_INT(world.attempts.count, 3);
+    close_attempt(0);
+    run();
+    CHECK_INT(world.attempts.count, 4);
+    CHECK(!leave_from(3, 0));
+    CHECK(leave_from(3, 1));
+    end_world();
+}
+
+TEST(places_of_source_addresses_are_counted_over_a_reload)
+{
+    begin_world(SOURCES("source-ip-max-smtp-out 0/0 1"));
+    for (int i = 0; i < 9; i++) {
+        arrive("a", "r@one.example");
+    }
+    run();
+    CHECK(leave_from(0, 0));
+    CHECK(leave_from(1, 1));
+    struct config *wider = load_good(SOURCES("source-ip-max-smtp-out 0/0 2"));
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        schedule_reload(world.schedulers[i], wider);
+    }
+    run();
+    CHECK_INT(world.attempts.count, 4);
+    CHECK(leave_from(2, 1));
+    CHECK(!leave_from(3, 1));
+    CHECK(leave_from(3, 0));
+    config_free(world.config);
+    world.config = wider;
+    end_world();
+}
+
+TEST(a_queue_waits_exactly_until_a_source_address_may_connect)
+{
+    begin_world(SOURCES("source-ip-max-connect-rate 0/0 1/10s\n"
+                        "source-ip-max-connect-rate 127.0.0.3 1/20s"));
+    for (int i = 0; i < 9; i++) {
+        arrive("a", "r@one.example");
+    }
+    run();
+    CHECK_INT(world.attempts.count, 2);
+    CHECK(leave_from(0, 0));
+    CHECK(leave_from(1, 1));
+    pass(10000);
+    CHECK_INT(world.attempts.count, 2);
+    pass(1);
+    CHECK_INT(world.attempts.count, 3);
+    CHECK(leave_from(2, 0));
+    pass(10000);
+    CHECK_INT(world.attempts.count, 4); /* of the other address */
+    end_world();
+}
+
+TEST(a_connection_whose_address_is_full_rests_and_the_others_go_on)
+{
+    begin_world(SOURCES("max-smtp-out 2\nsource-ip-max-msg-rate 127.0.0.2 1/10s"));
+    for (int i = 0; i < 9; i++) {
+        arrive("a", "r@one.example");
+    }
+    run();
+    CHECK(leave_from(0, 0));
+    CHECK(leave_from(1, 1));
+    establish(0);
+    establish(1);
+    uint64_t again_ms;
+    struct attempt *full = world.attempts.made[0], *open = world.attempts.made[1];
+    CHECK_INT(schedule_take_rate(full->site->scheduler, full, 3, &again_ms), 1);
+    CHECK_INT(schedule_take_rate(full->site->scheduler, full, 1, &again_ms), 0);
+    CHECK_INT(again_ms, world.io.now_ms + 10001);
+    CHECK_INT(schedule_take_rate(open->site->scheduler, open, 3, &again_ms), 3);
+    answer(0, 250, "2.0.0");
+    answer(1, 250, "2.0.0");
+    CHECK(full->next == NULL);
+    CHECK(open->next != NULL);
+    pass(10000);
+    CHECK(full->next == NULL);
+    pass(1);
+    CHECK(full->next != NULL);
     end_world();
 }
