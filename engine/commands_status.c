@@ -97,6 +97,18 @@ static void print_now(const struct json *connections, const struct json *queue)
     end(&line);
 }
 
+static void print_sink(const struct json *sink)
+{
+    struct line line;
+    if (sink != NULL) {
+        begin(&line, "dummy-smtp");
+        put_count(&line, sink, "messages", " messages thrown away, ");
+        put_count(&line, sink, "recipients", " recipients, ");
+        put_size(&line, sink, "bytes", "");
+        end(&line);
+    }
+}
+
 static void print_spool(const struct json *spool)
 {
     struct line line;
@@ -185,6 +197,7 @@ void show_status(const struct answer *answer)
     print_state(reply);
     print_traffic(json_member(reply, "traffic"));
     print_now(json_member(reply, "connections"), json_member(reply, "queue"));
+    print_sink(json_member(reply, "dummySmtp"));
     print_spool(spool);
     print_logs(json_member(reply, "spools"));
     begin(&line, "memory");

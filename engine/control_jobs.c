@@ -116,6 +116,8 @@ static void count_worker(struct control_question *question)
     const struct scheduler *scheduler = worker->scheduler;
     struct sessions_status sessions;
     sessions_status(worker->sessions, &sessions);
+    struct dummy_smtp_status sink;
+    dummy_smtp_status(worker->dummy_smtp, &sink);
     question->totals = (struct control_totals){
         .rcpts = scheduler->rcpt_count,
         .connections = scheduler->attempt_count,
@@ -130,6 +132,7 @@ static void count_worker(struct control_question *question)
         .messages_in = sessions.messages,
         .rcpts_in = sessions.recipients,
         .messages_refused = sessions.messages_refused,
+        .sink = sink,
     };
 }
 
@@ -151,6 +154,10 @@ static struct control_totals sum_totals(const struct control_job *job)
         sum.messages_in += one->messages_in;
         sum.rcpts_in += one->rcpts_in;
         sum.messages_refused += one->messages_refused;
+        sum.sink.connections += one->sink.connections;
+        sum.sink.messages += one->sink.messages;
+        sum.sink.recipients += one->sink.recipients;
+        sum.sink.bytes += one->sink.bytes;
     }
     return sum;
 }
@@ -201,6 +208,17 @@ static void put_spools(struct json_writer *writer, const struct spools *spools)
     json_end_array(writer);
 }
 
+/* What the built-in sink has thrown away: no part of the traffic. */
+static void put_sink(struct json_writer *writer, const struct dummy_smtp_status *sink)
+{
+    json_begin_object(writer, "dummySmtp");
+    json_put_u64(writer, "connections", sink->connections);
+    json_put_u64(writer, "messages", sink->messages);
+    json_put_u64(writer, "recipients", sink->recipients);
+    json_put_u64(writer, "bytes", sink->bytes);
+    json_end_object(writer);
+}
+
 static void answer_status(struct control_job *job, struct json_writer *writer)
 {
     struct engine *engine = job->engine;
@@ -225,6 +243,9 @@ static void answer_status(struct control_job *job, struct json_writer *writer)
     json_put_u64(writer, "out", sum.connections);
     json_put_u64(writer, "opened", sum.opened);
     json_end_object(writer);
+    if (config_global(engine->config)->dummy_smtp_port != 0) {
+        put_sink(writer, &sum.sink);
+    }
     json_begin_object(writer, "queue");
     json_put_u64(writer, "rcpts", sum.rcpts);
     json_put_u64(writer, "queues", sum.sites);

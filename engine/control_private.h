@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/json.h"
 #include "control.h"
+#include "dummy_smtp.h"
 #include "engine.h"
 #include "io/io.h"
 #include "io/mailbox.h"
@@ -65,6 +66,7 @@ struct control_totals {
     uint64_t rcpts, connections, sites, delivered, deferred, bounced, opened, turns;
     uint64_t costly_replies;
     uint64_t sessions, messages_in, rcpts_in, messages_refused;
+    struct dummy_smtp_status sink;
 };
 
 struct control_job;

@@ -71,6 +71,7 @@ struct engine {
     struct arrivals *arrivals;
     struct accounting *accounting;
     struct control *control;
+    atomic_uint dummy_smtp; /* connections of the built-in sink, all workers */
     uint32_t worker_count;
     struct worker workers[ENGINE_WORKERS_MAX];
     struct scheduler *schedulers[ENGINE_WORKERS_MAX];

@@ -24,48 +24,58 @@ struct wanted_list {
 
 /* ---- what the configuration asks for ---- */
 
-static int want(struct wanted_list *list, const struct config_listener *from,
-                struct address address, bool optional, struct error *error)
-{
-    if (list->count == LISTENING_MAX) {
-        return error_set(error, 78, "more than %d listening addresses", LISTENING_MAX);
-    }
-    address.port = from->port;
-    list->items[list->count++] =
-        (struct wanted){.address = address, .from = from, .optional = optional};
-    return 0;
-}
-
-static int want_local(struct io *io, struct wanted_list *list, const struct config_listener *from,
-                      struct error *error)
+/* Room is left for max of them. */
+static int expand_local(struct io *io, const struct address_range *range, uint16_t port,
+                        struct listening_address *out, uint32_t max)
 {
     struct address local[LISTENING_MAX];
     size_t count = io_local_addresses(io, local, LISTENING_MAX);
+    uint32_t used = 0;
     for (size_t i = 0; i < count; i++) {
-        local[i].port = from->port;
-        if (address_range_holds(&from->range, &local[i]) &&
-            want(list, from, local[i], false, error) < 0) {
+        local[i].port = port;
+        if (!address_range_holds(range, &local[i])) {
+            continue;
+        }
+        if (used == max) {
             return -1;
         }
+        out[used++] = (struct listening_address){.address = local[i]};
     }
-    return 0;
+    return (int)used;
+}
+
+int listening_expand(struct io *io, const struct address_range *range, uint16_t port,
+                     struct listening_address *out, uint32_t max, struct error *error)
+{
+    uint8_t whole = range->base.family == ADDRESS_IPV4 ? 32 : 128;
+    int count = -1;
+    if (range->prefix > 0 && range->prefix < whole) {
+        count = expand_local(io, range, port, out, max);
+    } else if (range->prefix == whole && max >= 1) {
+        out[0] = (struct listening_address){.address = range->base};
+        out[0].address.port = port;
+        count = 1;
+    } else if (range->prefix == 0 && max >= 2) {
+        out[0] = (struct listening_address){.address = {.family = ADDRESS_IPV4, .port = port}};
+        out[1] = (struct listening_address){.address = {.family = ADDRESS_IPV6, .port = port},
+                                            .optional = true};
+        count = 2;
+    }
+    return count >= 0 ? count
+                      : error_set(error, 78, "more than %d listening addresses", LISTENING_MAX);
 }
 
 static int want_range(struct io *io, struct wanted_list *list, const struct config_listener *from,
                       struct error *error)
 {
-    const struct address_range *range = &from->range;
-    uint8_t whole = range->base.family == ADDRESS_IPV4 ? 32 : 128;
-    if (range->prefix == whole) {
-        return want(list, from, range->base, false, error);
+    struct listening_address addresses[LISTENING_MAX];
+    int count = listening_expand(io, &from->range, from->port, addresses,
+                                 LISTENING_MAX - list->count, error);
+    for (int i = 0; i < count; i++) {
+        list->items[list->count++] = (struct wanted){
+            .address = addresses[i].address, .from = from, .optional = addresses[i].optional};
     }
-    if (range->prefix > 0) {
-        return want_local(io, list, from, error);
-    }
-    struct address any = {.family = ADDRESS_IPV4};
-    int result = want(list, from, any, false, error);
-    any.family = ADDRESS_IPV6;
-    return result == 0 ? want(list, from, any, true, error) : result;
+    return count < 0 ? -1 : 0;
 }
 
 static int want_all(struct io *io, struct wanted_list *list, const struct config *config,

@@ -8,11 +8,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/address.h"
 #include "base/error.h"
 
 #define LISTENING_MAX 256 /* addresses */
 
-struct address;
 struct config;
 struct io;
 struct listener;
@@ -25,6 +25,16 @@ struct listening {
     struct listener *listeners[LISTENING_MAX];
     uint32_t count;
 };
+
+/* One address of a range. */
+struct listening_address {
+    struct address address; /* with port */
+    bool optional;          /* IPv6, where the range means every address: a host may be without */
+};
+
+/* What a range stands for on this host. The count; -1 with error: more than max. */
+int listening_expand(struct io *io, const struct address_range *range, uint16_t port,
+                     struct listening_address *out, uint32_t max, struct error *error);
 
 /* Opens all of them. -1: error names the first that cannot be; those before it are open. */
 int listening_open(struct listening *listening, struct io *io, struct sessions *sessions,

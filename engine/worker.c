@@ -7,6 +7,7 @@
 #include "arrivals.h"
 #include "attempt.h"
 #include "base/logger.h"
+#include "dummy_smtp.h"
 #include "engine.h"
 #include "io/io.h"
 #include "io/mailbox.h"
@@ -181,8 +182,16 @@ static int create_sessions(struct worker *worker, struct error *error)
         .owner = worker,
         .config = on_config,
     });
-    return worker->vmtas == NULL || worker->sessions == NULL ? error_set(error, 71, "out of memory")
-                                                             : 0;
+    worker->dummy_smtp =
+        dummy_smtp_create(&(struct dummy_smtp_options){.io = worker->io,
+                                                       .worker = worker->index,
+                                                       .config = worker->config,
+                                                       .connections = &worker->engine->dummy_smtp,
+                                                       .receive_buffer_bytes = RECV_BUFFER_BYTES,
+                                                       .host_name = worker->host_name});
+    return worker->vmtas == NULL || worker->sessions == NULL || worker->dummy_smtp == NULL
+               ? error_set(error, 71, "out of memory")
+               : 0;
 }
 
 int worker_prepare(struct worker *worker, struct error *error)
@@ -198,7 +207,11 @@ int worker_prepare(struct worker *worker, struct error *error)
 
 int worker_start(struct worker *worker, struct error *error)
 {
-    return listening_open(&worker->listening, worker->io, worker->sessions, worker->config, error);
+    if (listening_open(&worker->listening, worker->io, worker->sessions, worker->config, error) <
+        0) {
+        return -1;
+    }
+    return dummy_smtp_open(worker->dummy_smtp, error);
 }
 
 static void on_listener_closed(void *owner)
@@ -211,13 +224,14 @@ static void on_sessions_stopped(void *owner);
 
 void worker_unstart(struct worker *worker)
 {
-    if (worker->sessions == NULL) {
+    if (worker->sessions == NULL || worker->dummy_smtp == NULL) {
         return;
     }
     uint32_t open_count = worker->listening.count;
     listening_close(&worker->listening, on_listener_closed, &open_count);
     sessions_stop(worker->sessions, on_sessions_stopped);
-    while (open_count > 0 || !worker->sessions_stopped) {
+    dummy_smtp_stop(worker->dummy_smtp);
+    while (open_count > 0 || !worker->sessions_stopped || !dummy_smtp_gone(worker->dummy_smtp)) {
         int result = io_run(worker->io, UINT64_MAX);
         assert(result == 0);
     }
@@ -277,12 +291,14 @@ void worker_abort(struct worker *worker)
     worker->aborted = true;
     listening_close(&worker->listening, NULL, NULL);
     sessions_stop(worker->sessions, on_sessions_stopped);
+    dummy_smtp_stop(worker->dummy_smtp);
     schedule_abort(worker->scheduler);
 }
 
 bool worker_gone(const struct worker *worker)
 {
-    return worker->sessions_stopped && scheduler_attempt_count(worker->scheduler) == 0;
+    return worker->sessions_stopped && dummy_smtp_gone(worker->dummy_smtp) &&
+           scheduler_attempt_count(worker->scheduler) == 0;
 }
 
 void worker_reload(struct worker *worker, const struct config *config)
@@ -291,6 +307,7 @@ void worker_reload(struct worker *worker, const struct config *config)
     note_host_name(worker);
     vmta_chooser_reload(worker->vmtas, config);
     sessions_reload(worker->sessions);
+    dummy_smtp_reload(worker->dummy_smtp, config); /* first: a port may change hands */
     listening_reload(&worker->listening, config);
     schedule_reload(worker->scheduler, config);
     outcomes_reload(worker->outcomes, config);
@@ -299,6 +316,7 @@ void worker_reload(struct worker *worker, const struct config *config)
 void worker_destroy(struct worker *worker)
 {
     sessions_destroy(worker->sessions);
+    dummy_smtp_destroy(worker->dummy_smtp);
     vmta_chooser_destroy(worker->vmtas);
     scheduler_destroy(worker->scheduler);
     attempts_destroy(worker->attempts);

@@ -15,6 +15,7 @@
 
 struct config;
 struct dns;
+struct dummy_smtp;
 struct engine;
 struct io;
 struct outcomes;
@@ -42,6 +43,7 @@ struct worker {
     struct vmta_chooser *vmtas;
     struct sessions *sessions;
     struct listening listening;
+    struct dummy_smtp *dummy_smtp;
     struct dialogue_log dialogue_log;
     bool draining, sessions_drained, aborted, sessions_stopped;
     uint64_t turns;

@@ -275,6 +275,26 @@ static void check_listeners(struct loader *loader)
     map_deinit(&users);
 }
 
+/* SO_REUSEPORT would give a listener's connections to the sink, and their mail would be lost. */
+static void check_dummy_smtp(struct loader *loader)
+{
+    const struct global_settings *global = &loader->config->global_settings;
+    const struct config_listener *listeners = loader->config->listeners.items;
+    const struct address_range *sink = &global->dummy_smtp_ip;
+    for (size_t i = 0; i < loader->config->listeners.count; i++) {
+        const struct address_range *range = &listeners[i].range;
+        bool every = sink->prefix == 0 || range->prefix == 0;
+        if (global->dummy_smtp_port == listeners[i].port &&
+            (every || address_range_holds(range, &sink->base) ||
+             address_range_holds(sink, &range->base))) {
+            struct place place = {.file = listeners[i].origin.file,
+                                  .line = listeners[i].origin.line};
+            report_error(loader->report, &place,
+                         "dummy-smtp-port is this listener's too: its mail would be thrown away");
+        }
+    }
+}
+
 /* Few enough to compare each with each: more than this many spools make no sense. */
 #define SPOOLS_MAX 64
 
@@ -346,6 +366,7 @@ void check_config(struct loader *loader)
     }
     check_shared_addresses(loader);
     check_listeners(loader);
+    check_dummy_smtp(loader);
     check_spools(loader);
     check_acct_files(loader);
     if (loader->report->errors == 0) { /* they are followed through finished settings */

@@ -125,6 +125,12 @@ static enum params_result take_smtputf8(const struct param *param, void *out)
     return param->has_value ? PARAMS_SYNTAX : PARAMS_OK;
 }
 
+/* Takes no notice: whoever offers it writes no addresses. */
+static enum params_result take_verp(const struct param *param, void *out)
+{
+    return param->has_value ? PARAMS_SYNTAX : PARAMS_OK;
+}
+
 static enum params_result take_ret(const struct param *param, void *out)
 {
     struct mail_params *mail = out;
@@ -225,12 +231,18 @@ static bool with_dsn(const struct params_offered *offered)
     return offered->dsn;
 }
 
+static bool with_verp(const struct params_offered *offered)
+{
+    return offered->verp;
+}
+
 static const struct param_row rows[] = {
     {"SIZE", FOR_MAIL, always, take_size},
     {"BODY", FOR_MAIL, always, take_body},
     {"SMTPUTF8", FOR_MAIL, with_smtputf8, take_smtputf8},
     {"RET", FOR_MAIL, with_dsn, take_ret},
     {"ENVID", FOR_MAIL, with_dsn, take_envid},
+    {"VERP", FOR_MAIL, with_verp, take_verp},
     {"NOTIFY", FOR_RCPT, with_dsn, take_notify},
     {"ORCPT", FOR_RCPT, with_dsn, take_orcpt},
 };

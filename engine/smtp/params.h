@@ -36,7 +36,7 @@ struct rcpt_params {
 
 /* Which of the extensions are offered here; what is not is unknown. */
 struct params_offered {
-    bool smtputf8, dsn;
+    bool smtputf8, dsn, verp;
 };
 
 /* text is what stands behind the path, its leading space included; empty: none. */

@@ -38,12 +38,14 @@ struct server_settings {
     uint64_t size_max;      /* of a message; at most 2^60 */
     uint32_t rcpts_max;     /* of one transaction */
     bool chunking, smtputf8;
-    bool literals;       /* user@[192.0.2.1] is a recipient */
-    bool too_many_fails; /* a recipient over rcpts_max: the message is refused at DATA */
-    bool transient_ends; /* a 4xx reply is the session's last */
-    bool tell_commands;  /* calls `command` */
-    bool tell_content;   /* calls `content` */
-    bool draining;       /* outside of a transaction every command but QUIT gets 421 4.3.2 */
+    bool verp;             /* MAIL may say VERP, which changes nothing here */
+    bool hides_pipelining; /* PIPELINING is not offered; who pipelines is served all the same */
+    bool literals;         /* user@[192.0.2.1] is a recipient */
+    bool too_many_fails;   /* a recipient over rcpts_max: the message is refused at DATA */
+    bool transient_ends;   /* a 4xx reply is the session's last */
+    bool tell_commands;    /* calls `command` */
+    bool tell_content;     /* calls `content` */
+    bool draining;         /* outside of a transaction every command but QUIT gets 421 4.3.2 */
 };
 
 struct server_mail {

@@ -42,13 +42,18 @@ static void proceed_ehlo(struct smtp_server *server, struct command *command)
     struct buffer reply;
     begin_session(server, command, true);
     buffer_init(&reply, text, sizeof(text));
-    buffer_printf(&reply, "250-%.*s\r\n250-PIPELINING\r\n250-SIZE %llu\r\n250-8BITMIME\r\n",
-                  BYTES_FMT(settings->host_name), (unsigned long long)settings->size_max);
+    buffer_printf(&reply, "250-%.*s\r\n%s250-SIZE %llu\r\n250-8BITMIME\r\n",
+                  BYTES_FMT(settings->host_name),
+                  settings->hides_pipelining ? "" : "250-PIPELINING\r\n",
+                  (unsigned long long)settings->size_max);
     if (settings->smtputf8) {
         buffer_put_string(&reply, "250-SMTPUTF8\r\n");
     }
     if (settings->chunking) {
         buffer_put_string(&reply, "250-CHUNKING\r\n");
+    }
+    if (settings->verp) {
+        buffer_put_string(&reply, "250-VERP\r\n");
     }
     buffer_put_string(&reply, "250-ENHANCEDSTATUSCODES\r\n250 DSN\r\n");
     assert(!reply.overflowed);
@@ -59,7 +64,8 @@ static void proceed_ehlo(struct smtp_server *server, struct command *command)
 
 static struct params_offered offered(const struct smtp_server *server)
 {
-    return (struct params_offered){.smtputf8 = server->settings->smtputf8, .dsn = true};
+    return (struct params_offered){
+        .smtputf8 = server->settings->smtputf8, .dsn = true, .verp = server->settings->verp};
 }
 
 static const char *params_refusal(enum params_result result)
