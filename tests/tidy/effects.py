@@ -17,10 +17,10 @@ BEGIN = re.compile(r"^(?:TEST\(|@test\(|def |    def )")
 # Directives with an effect that no test sees yet. Only ever shorter.
 WITHOUT_A_TEST_YET = [(scope, name) for scope, names in {
     "global": """
-        dns-trust-ad journal-sync
+        journal-sync
         """,
     "domain": """
-        max-msg-in-flight smtp-tls-allow-sslv3 smtp-tls-ca-file
+        max-msg-in-flight
         """,
     "spool": """
         delete-file-holders
