@@ -17,6 +17,7 @@ struct scene {
     struct mailboxes *mailboxes;
     struct spool *spool;
     struct error error;
+    bool delete_spare;
 };
 
 static void no_lines(enum logger_level level, const char *line)
@@ -35,6 +36,7 @@ static bool open_spool(struct scene *scene, bool sync)
                                                       .upload_bytes_max = 4 * 1024 * 1024,
                                                       .journal_sync_ms = 20,
                                                       .sync = sync,
+                                                      .delete_spare = scene->delete_spare,
                                                       .workers = 1,
                                                       .mailboxes = scene->mailboxes},
                               &scene->error);
@@ -273,6 +275,56 @@ static void finish(struct scene *scene, struct message *message)
                       &(struct spool_outcome){.kind = SPOOL_FINAL,
                                               .rcpt = &message->rcpts[0],
                                               .event = BYTES("delivered")});
+}
+
+static int count_segments(const struct scene *scene)
+{
+    char path[128];
+    int count = 0;
+    for (int i = 0; i < 32; i++) {
+        snprintf(path, sizeof path, "%s/segment-%05d", scene->directory, i);
+        count += access(path, F_OK) == 0;
+    }
+    return count;
+}
+
+/* effect: spool delete-file-holders */
+TEST(files_that_hold_nothing_are_deleted_at_the_start_if_that_is_wanted)
+{
+    static char body[200000];
+    struct scene scene;
+    struct spool_upload upload;
+    begin(&scene, ".");
+    CHECK(open_spool(&scene, true));
+    struct message *held[40];
+    for (int i = 0; i < 40; i++) {
+        hand_in(&scene, &upload, body, sizeof body);
+        CHECK(arrived != NULL);
+        held[i] = arrived;
+    }
+    hand_in(&scene, &upload, body, sizeof body); /* this one stays */
+    for (int i = 0; i < 40; i++) {
+        finish(&scene, held[i]);
+    }
+    for (int i = 0; i < 200; i++) {
+        turn(&scene);
+    }
+    for (int i = 0; i < 8; i++) { /* a segment's head says what was released before it */
+        hand_in(&scene, &upload, body, sizeof body);
+    }
+    close_spool(&scene);
+    int many = count_segments(&scene);
+    CHECK(open_spool(&scene, true));
+    CHECK(count_segments(&scene) >= many);
+    close_spool(&scene);
+    scene.delete_spare = true;
+    CHECK(open_spool(&scene, true));
+    CHECK(count_segments(&scene) < many - 2);
+    arrived = NULL;
+    spool_each_message(scene.spool, on_arrived, NULL);
+    CHECK(arrived != NULL);
+    close_spool(&scene);
+    end(&scene);
 }
 
 TEST(a_damaged_body_is_found_when_it_is_moved_and_its_segment_set_aside)

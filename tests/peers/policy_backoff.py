@@ -44,6 +44,24 @@ def rate_limit(world):
     check_equal(engine.queued(), 1, "recipients that wait")
 
 
+# effect: smtp-pattern-list include
+@test("include in <smtp-pattern-list>: rules of a file, in the place where it is included")
+def included(world):
+    world.mx(rcpt=lambda _, argument: "450 4.7.1 stop and go" if b"u1" in argument
+             else "450 4.7.1 slow down")
+    (world.work / "shared.rules").write_text("reply /slow down/ mode=backoff\n"
+                                             "reply /stop/ mode=backoff\n")
+    engine = world.engine(globals="<smtp-pattern-list p>\nreply /and go/ mode=normal\n"
+                                  "include shared.rules\n</smtp-pattern-list>\n",
+                          domain="smtp-pattern-list p\nbackoff-retry-after 1h")
+    world.send("u1@a.test")
+    world.send("u2@b.test")
+    wait_for(lambda: logged(world, "queue b.test/v1: normal to backoff mode"), "backoff mode")
+    engine.wait_records("t", 2)
+    check(logged(world, "shared.rules:1: 450 4.7.1 slow down"), "the rule's file and line")
+    check(not logged(world, "queue a.test/v1: normal to backoff"), "the rule before it comes first")
+
+
 # effect: domain backoff-max-msg-rate
 @test("backoff-max-msg-rate: holds in backoff mode, and over kill -9")
 def backoff_rate(world):

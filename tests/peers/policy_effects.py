@@ -10,7 +10,7 @@ import time
 
 from harness import (PORT, Client, check, check_equal, header_of, main, make_certificate, make_content, test,
                      wait_for)
-from mx import Delay, Turns
+from mx import Await, Delay, Turns
 
 UNAVAILABLE = (("yes.test", "yes"), ("no.test", "no"))
 EIGHT_BIT = "Grüße\r\n".encode()
@@ -269,6 +269,60 @@ def ignore_flights(world):
     check(not mx.messages[0].chunks, "it came by DATA")
     times = {one.verb: one.time for one in mx.sessions[0].commands}
     check(times["RCPT"] - times["MAIL"] > 0.25, "RCPT waits for the reply to MAIL")
+
+
+# effect: global journal-sync
+@test("journal-sync: an outcome is on disk, and with that in the records, after so long")
+def journal_sync(world):
+    mx = world.mx()
+    for wait, settings in ((0, ""), (3, "journal-sync 3s")):
+        engine = world.engine(globals=settings)
+        before = len(engine.records("d"))
+        world.send()
+        wait_for(lambda: len(mx.messages) == before + 1, "a message arrives")
+        begin = time.monotonic()
+        engine.wait_records("d", before + 1)
+        took = time.monotonic() - begin
+        check(wait - 0.5 < took < wait + 2, f"the record after {took} s, wanted {wait}")
+        engine.stop()
+
+
+class Bodies:
+    """How many further bodies have come while the reply to one is held back."""
+
+    def __init__(self, out):
+        self.out = out
+
+    async def run(self, session):
+        self.out.append(session.buffer.count(b" LAST"))
+
+
+def bodies_in_flight(world, settings):
+    """Bodies that wait at the host, which says nothing for a while after the second one."""
+    seen = []
+    mx = world.mx(capabilities=("PIPELINING", "CHUNKING", "8BITMIME"),
+                  final=Turns("250 2.0.0 taken",
+                              [Await(b"nothing", 1), Bodies(seen), "250 2.0.0 taken"],
+                              "250 2.0.0 taken"))
+    engine = world.engine(domain="max-smtp-out 1\n" + settings)
+    engine.control("pause queue", "*/*")
+    for i in range(6):
+        world.send(f"u{i}@a.test")
+    engine.control("resume queue", "*/*")
+    engine.wait_records("d", 6)
+    check_equal((len(mx.sessions), len(mx.messages)), (1, 6), "sessions, messages")
+    return 1 + seen[0]
+
+
+# effect: domain max-msg-in-flight
+@test("max-msg-in-flight: so many bodies on the wire whose final reply is awaited, no more")
+def in_flight(world):
+    check_equal(bodies_in_flight(world, "max-msg-in-flight 3"), 3, "bodies in flight")
+
+
+@test("max-msg-in-flight 1: no body leaves before the reply to the one before")
+def in_flight_one(world):
+    check_equal(bodies_in_flight(world, ""), 1, "bodies in flight")
 
 
 def tls_said(world, settings, versions=()):

@@ -14,22 +14,6 @@ MARK = re.compile(r"^\s*(?:#|/\*|\*) effect: ([a-z0-9-]+) (\*|[a-z0-9.-]+)(?: \*
 # How a test begins, in C and in Python.
 BEGIN = re.compile(r"^(?:TEST\(|@test\(|def |    def )")
 
-# Directives with an effect that no test sees yet. Only ever shorter.
-WITHOUT_A_TEST_YET = [(scope, name) for scope, names in {
-    "global": """
-        journal-sync
-        """,
-    "domain": """
-        max-msg-in-flight
-        """,
-    "spool": """
-        delete-file-holders
-        """,
-    "smtp-pattern-list": """
-        include
-        """,
-}.items() for name in names.split()]
-
 
 def tag(scope):
     """The name of a block by the name of its scope in the tables."""
@@ -96,11 +80,8 @@ def check(names, peers):
         elif not table[mark][0]:
             yield f"{places[0]}: {mark[0]} {mark[1]} is not yet in effect, says {table[mark][1]}"
     for row, (effective, place) in table.items():
-        if effective and row not in seen and row not in WITHOUT_A_TEST_YET:
+        if effective and row not in seen:
             yield f"{place}: {row[0]} {row[1]} has no test marked 'effect: {row[0]} {row[1]}'"
-    for row in WITHOUT_A_TEST_YET:
-        if row in seen or not table.get(row, (False,))[0]:
-            yield f"tests/tidy/effects.py: {row[0]} {row[1]} need not be in WITHOUT_A_TEST_YET"
 
 
 def show(names, peers):
