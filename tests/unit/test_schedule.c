@@ -215,6 +215,67 @@ TEST(several_connections_that_fail_in_one_round_move_the_retry_clock_once)
     end_world();
 }
 
+#define MINUTE_MS 60000
+
+/* Nothing opens until the wait is over to the millisecond, and then it does. */
+static void check_waits(uint64_t wait_ms)
+{
+    pass(wait_ms - 1);
+    CHECK_INT(open_count(), 0);
+    pass(1);
+    CHECK_INT(open_count(), 1);
+}
+
+/* effect: domain retry-after */
+TEST(a_list_of_waits_is_kept_step_by_step_and_begins_anew_after_a_delivery)
+{
+    begin_world(VMTAS "<domain *>\n max-smtp-out 1\n retry-after 10m,45m\n</domain>\n");
+    static const uint64_t waits_min[] = {10, 45, 45};
+    uint32_t next = 0;
+    arrive("a", "r@one.example");
+    arrive("a", "r@one.example");
+    run();
+    for (size_t i = 0; i < sizeof waits_min / sizeof *waits_min; i++) {
+        fail_to_open(next++);
+        check_waits(waits_min[i] * MINUTE_MS);
+    }
+    establish(next);
+    answer(next, 250, "2.0.0");
+    close_attempt(next++);
+    run();
+    CHECK_INT(open_count(), 1); /* for the other message */
+    fail_to_open(next);
+    check_waits(10 * MINUTE_MS);
+    end_world();
+}
+
+/* effect: domain retry-recipients-after */
+TEST(a_deferred_recipient_waits_by_the_same_list_where_it_has_none_of_its_own)
+{
+    begin_world(VMTAS "<domain *>\n max-smtp-out 1\n retry-after 10m,45m\n</domain>\n"
+                      "<domain own.example>\n retry-recipients-after 20m,1h\n</domain>\n");
+    static const struct {
+        const char *address;
+        uint64_t waits_min[3];
+    } rows[] = {{"r@one.example", {10, 45, 45}}, {"r@own.example", {20, 60, 60}}};
+    uint32_t next = 0;
+    for (size_t row = 0; row < 2; row++) {
+        arrive("a", rows[row].address);
+        run();
+        for (size_t i = 0; i < 3; i++) {
+            establish(next);
+            answer(next, 450, "4.2.0");
+            close_attempt(next++);
+            check_waits(rows[row].waits_min[i] * MINUTE_MS);
+        }
+        establish(next);
+        answer(next, 250, "2.0.0");
+        close_attempt(next++);
+        run();
+    }
+    end_world();
+}
+
 TEST(a_queue_that_no_connection_is_strict_enough_for_gets_the_place_of_one)
 {
     begin_world(VMTAS "<domain *>\n max-smtp-out 1\n</domain>\n");
