@@ -151,18 +151,25 @@ static void link_moving(struct list *list, struct rcpt *rcpt)
     list_push_back(list, &rcpt->ready);
 }
 
-static void route(struct arrivals *arrivals, struct rcpt *rcpt)
+/* `site`: where it is counted in; NULL: the keeper serves it. */
+static void hand_over(struct arrivals *arrivals, struct rcpt *rcpt,
+                      const struct registry_site *site, struct bytes name)
 {
-    char memory[SITE_NAME_MAX];
-    struct bytes name = site_name(arrivals, rcpt, memory);
-    const struct registry_site *site =
-        arrivals->registry == NULL ? NULL : registry_arrive(arrivals->registry, name);
+    rcpt->queue = NULL;
     if (site == NULL || site->owner == arrivals->keeper) {
         schedule_arrive(arrivals->schedulers[arrivals->keeper], rcpt, name);
         return;
     }
     rcpt->site = site;
     link_moving(&arrivals->handovers[site->owner].out.waiting, rcpt);
+}
+
+static void route(struct arrivals *arrivals, struct rcpt *rcpt)
+{
+    char memory[SITE_NAME_MAX];
+    struct bytes name = site_name(arrivals, rcpt, memory);
+    hand_over(arrivals, rcpt,
+              arrivals->registry == NULL ? NULL : registry_arrive(arrivals->registry, name), name);
 }
 
 static void send_batches(struct arrivals *arrivals)
@@ -195,7 +202,12 @@ static void on_back(struct letter *letter)
     struct arrivals *arrivals = handover->arrivals;
     struct list_node *node;
     while ((node = list_pop_front(&handover->batch)) != NULL) {
-        route(arrivals, CONTAINER_OF(node, struct rcpt, ready));
+        struct rcpt *rcpt = CONTAINER_OF(node, struct rcpt, ready);
+        if (rcpt->site == NULL) {
+            route(arrivals, rcpt);
+        } else {
+            hand_over(arrivals, rcpt, rcpt->site, rcpt->site->name);
+        }
     }
     send_batches(arrivals);
     letter->deliver = on_back_home;
@@ -212,13 +224,26 @@ static void send_back(struct handover *handover)
                  &handover->letter);
 }
 
-void arrivals_give_back(struct arrivals *arrivals, uint32_t from, struct rcpt *rcpt)
+bool arrivals_send_on(struct arrivals *arrivals, uint32_t from, struct rcpt *rcpt,
+                      struct bytes site_name)
 {
     struct handover *handover = &arrivals->handovers[from].back;
+    rcpt->site = NULL;
+    if (site_name.len > 0 && arrivals->registry == NULL) {
+        schedule_arrive(arrivals->schedulers[from], rcpt, site_name);
+        return true;
+    }
+    if (site_name.len > 0) {
+        rcpt->site = registry_arrive(arrivals->registry, site_name);
+        if (rcpt->site == NULL) {
+            return false;
+        }
+    }
     link_moving(&handover->waiting, rcpt);
     if (!handover->away) {
         send_back(handover);
     }
+    return true;
 }
 
 /* ---- messages ---- */

@@ -40,9 +40,10 @@ void arrivals_record_received(struct arrivals *arrivals, bool wanted);
 /* Before any worker has it. */
 void arrivals_reload(struct arrivals *arrivals, const struct config *config);
 
-/* On worker `from`: a recipient that was in none of its queues any more finds its site again. Its
- * due_wall_ms says when it may go. */
-void arrivals_give_back(struct arrivals *arrivals, uint32_t from, struct rcpt *rcpt);
+/* On worker `from`: a recipient that is in none of its queues any more goes to this site, or, if
+ * it has no name, to where it belongs. Its due_wall_ms says when it may leave. False: no memory. */
+bool arrivals_send_on(struct arrivals *arrivals, uint32_t from, struct rcpt *rcpt,
+                      struct bytes site_name);
 
 /* A message has just become durable (spool_on_arrival). */
 void arrivals_take(void *arrivals, struct message *message);

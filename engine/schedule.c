@@ -509,7 +509,7 @@ struct scheduler *scheduler_create(const struct scheduler_options *options)
     scheduler->host_name = options->host_name;
     scheduler->others = options->others;
     scheduler->site_emptied = options->site_emptied;
-    scheduler->returned = options->returned;
+    scheduler->send_on = options->send_on;
     scheduler->owner = options->owner;
     map_init(&scheduler->sites, SCHEDULE_SITES_MAX);
     map_init(&scheduler->lanes, SCHEDULE_VMTAS_MAX);

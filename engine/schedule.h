@@ -75,7 +75,9 @@ struct scheduler {
     struct scheduler **others; /* by worker; the engine's */
     /* A site is empty; false: it must stay, recipients are on their way to it. */
     bool (*site_emptied)(void *owner, struct site *site);
-    void (*returned)(void *owner, struct rcpt *rcpt); /* it belongs elsewhere: to the keeper */
+    /* A recipient goes to this site, or, if it has no name, to the keeper, which knows where it
+     * belongs. False: no memory, it stays. */
+    bool (*send_on)(void *owner, struct rcpt *rcpt, struct bytes site_name);
     void *owner;
     uint64_t opened, delivered_rcpts, deferred_rcpts, bounced_rcpts;
     uint64_t costly_replies;                /* that no bounce category was found for: outcome.c */
@@ -93,7 +95,7 @@ struct scheduler_options {
     const char *host_name;     /* EHLO name of virtual MTAs that have none; borrowed */
     struct scheduler **others; /* array of `workers`, filled by the engine before they run */
     bool (*site_emptied)(void *owner, struct site *site); /* NULL: one worker */
-    void (*returned)(void *owner, struct rcpt *rcpt);
+    bool (*send_on)(void *owner, struct rcpt *rcpt, struct bytes site_name);
     void *owner;
 };
 

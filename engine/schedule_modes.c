@@ -439,6 +439,7 @@ void schedule_act_on_mode(struct site *site)
     leave_sources(site);
     leave_surplus(site);
     recall_held(site);
+    schedule_check_stand_in(site);
 }
 
 /* ---- the spool, and the end of a site ---- */
@@ -463,6 +464,7 @@ bool schedule_restore_mode(struct site *site, struct bytes value, const struct k
     bool good = mode_parse(&mode->state, value, at->now_ms, at->wall_ms);
     schedule_apply_rates(site);
     set_timer(mode);
+    schedule_check_stand_in(site);
     return good;
 }
 

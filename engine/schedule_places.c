@@ -1,5 +1,7 @@
 /* Recipients that wait in the wrong site, since the rules that say where they belong have changed
- * (policy/destination.h): they go back to the keeper, which knows where to.
+ * (policy/destination.h): they go back to the keeper, which knows where to. And those of a site in
+ * backoff mode with backoff-reroute-to-virtual-mta: they go on to that virtual MTA, and stay there
+ * when the mode ends.
  *
  * After a reload a site that may hold such puts all that waits aside, at once, and looks at so
  * many each turn; those that belong here join their queue again. What is on the wire ends here,
@@ -12,6 +14,7 @@
 #include "policy/destination.h"
 #include "schedule.h"
 #include "schedule_private.h"
+#include "site_mode.h"
 
 #define STRAYS_PER_TURN 1024
 
@@ -42,6 +45,14 @@ bool schedule_is_home(const struct site *site, const struct rcpt *rcpt)
            bytes_equal_nocase(vmta, site_vmta(site));
 }
 
+/* Empty: nobody takes over. */
+static struct bytes stand_in(const struct site *site)
+{
+    struct bytes to = site->settings->backoff_reroute_to_vmta;
+    bool rerouted = site_in_backoff(site) && !bytes_equal_nocase(to, site_vmta(site));
+    return rerouted ? to : BYTES("");
+}
+
 /* ---- setting aside ---- */
 
 static void put_aside(struct site *site)
@@ -59,11 +70,28 @@ static void put_aside(struct site *site)
     schedule_mark(site->scheduler, site);
 }
 
-static void check_place(void *owner, struct site *site)
+static bool is_astray(const struct site *site)
 {
     struct destination own = {.vmta = site_vmta(site), .domain = site_domain(site)};
-    site->astray = !belongs(site, own);
+    return !belongs(site, own) || stand_in(site).len > 0;
+}
+
+static void check_place(void *owner, struct site *site)
+{
+    (void)owner;
+    site->astray = is_astray(site);
     if (site->astray || site->has_guests) {
+        put_aside(site);
+    }
+}
+
+void schedule_check_stand_in(struct site *site)
+{
+    if (site->settings->backoff_reroute_to_vmta.len == 0) {
+        return;
+    }
+    site->astray = is_astray(site);
+    if (site->astray) {
         put_aside(site);
     }
 }
@@ -75,27 +103,43 @@ void schedule_check_places(struct scheduler *scheduler)
 
 /* ---- looking at those put aside ---- */
 
-static void give_back(struct site *site, struct rcpt *rcpt, uint64_t due_ms, uint64_t now_ms)
+/* True: it is another site's now. */
+static bool send_on(struct site *site, struct rcpt *rcpt, uint64_t due_ms, uint64_t now_ms)
 {
     struct scheduler *scheduler = site->scheduler;
-    if (due_ms > now_ms) {
-        rcpt->due_wall_ms = io_wall_ms(scheduler->io) + (int64_t)(due_ms - now_ms);
+    struct bytes vmta = stand_in(site);
+    char memory[SITE_NAME_MAX];
+    struct buffer name;
+    buffer_init(&name, memory, sizeof memory);
+    if (vmta.len > 0) {
+        due_ms = 0; /* the waiting was for this virtual MTA's sake */
+        buffer_put_bytes(&name, site_domain(site));
+        buffer_put_char(&name, '/');
+        buffer_put_bytes(&name, vmta);
+    } else if (belongs(site, home_of(rcpt))) {
+        return false;
     }
-    schedule_rcpt_gone(scheduler, site, rcpt);
-    scheduler->returned(scheduler->owner, rcpt);
+    rcpt->due_wall_ms =
+        due_ms > now_ms ? io_wall_ms(scheduler->io) + (int64_t)(due_ms - now_ms) : 0;
+    if (!scheduler->send_on(scheduler->owner, rcpt, buffer_bytes(&name))) {
+        site->astray = false; /* no memory: not again before the next change */
+        return false;
+    }
+    return true;
 }
 
 static uint32_t return_strays(struct site *site, struct queue *queue, uint32_t most)
 {
-    uint64_t now_ms = io_now_ms(site->scheduler->io), due_ms;
+    struct scheduler *scheduler = site->scheduler;
+    uint64_t now_ms = io_now_ms(scheduler->io), due_ms;
     struct rcpt *rcpt;
     uint32_t count = 0;
     while (count < most && (rcpt = queue_take_aside(queue, &due_ms)) != NULL) {
         count++;
-        if (belongs(site, home_of(rcpt))) {
-            queue_put(queue, rcpt, due_ms, now_ms);
+        if (send_on(site, rcpt, due_ms, now_ms)) {
+            schedule_rcpt_gone(scheduler, site, rcpt);
         } else {
-            give_back(site, rcpt, due_ms, now_ms);
+            queue_put(queue, rcpt, due_ms, now_ms);
         }
     }
     return count;

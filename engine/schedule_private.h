@@ -43,7 +43,9 @@ void schedule_rcpt_gone(struct scheduler *scheduler, const struct site *site,
 /* ---- schedule_places.c ---- */
 /* The site's names are the message's own: nothing sent it here. */
 bool schedule_is_home(const struct site *site, const struct rcpt *rcpt);
-/* Some of those that were put aside: to the keeper, or into their queue again. */
+/* The site's mode has changed: whether another virtual MTA takes over. */
+void schedule_check_stand_in(struct site *site);
+/* Some of those that were put aside: on to where they belong, or into their queue again. */
 void schedule_return_strays(struct site *site);
 
 /* ---- schedule_modes.c ---- */

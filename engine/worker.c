@@ -71,10 +71,10 @@ static bool on_site_emptied(void *owner, struct site *site)
                           site->arrived_count);
 }
 
-static void on_returned(void *owner, struct rcpt *rcpt)
+static bool on_send_on(void *owner, struct rcpt *rcpt, struct bytes site_name)
 {
     const struct worker *worker = owner;
-    arrivals_give_back(worker->engine->arrivals, worker->index, rcpt);
+    return arrivals_send_on(worker->engine->arrivals, worker->index, rcpt, site_name);
 }
 
 /* ---- phases ---- */
@@ -128,7 +128,7 @@ static int create_delivery(struct worker *worker, struct error *error)
         .host_name = worker->host_name,
         .others = engine->schedulers,
         .site_emptied = engine->registry == NULL ? NULL : on_site_emptied,
-        .returned = on_returned,
+        .send_on = on_send_on,
         .owner = worker,
     });
     worker->tls = tls_worker_create(io_random(worker->io), error);

@@ -36,26 +36,43 @@ static bool step(const struct config *config, struct destination *at)
     return false;
 }
 
-/* False: it leads in a circle, or too far. */
-static bool follow(const struct config *config, struct destination *at)
-{
-    for (int i = 0; i < DESTINATION_STEPS; i++) {
-        if (!step(config, at)) {
-            return true;
-        }
-    }
-    return !step(config, at);
-}
-
 struct destination destination_of(const struct config *config, struct destination from)
 {
-    if (config->has_routes) {
-        follow(config, &from);
+    for (int i = 0; config->has_routes && i < DESTINATION_STEPS; i++) {
+        if (!step(config, &from)) {
+            break;
+        }
     }
     return from;
 }
 
 /* ---- at load ---- */
+
+/* As if every queue were in backoff mode. */
+static bool step_or_stand_in(const struct config *config, struct destination *at)
+{
+    if (step(config, at)) {
+        return true;
+    }
+    const struct config_vmta *vmta = config_vmta(config, vmta_name(at->vmta));
+    struct bytes to =
+        vmta == NULL ? BYTES("") : config_domain(config, vmta, at->domain)->backoff_reroute_to_vmta;
+    if (to.len == 0 || bytes_equal_nocase(to, vmta->name)) {
+        return false;
+    }
+    at->vmta = to;
+    return true;
+}
+
+static bool ends(const struct config *config, struct destination at)
+{
+    for (int i = 0; i <= DESTINATION_STEPS; i++) {
+        if (!step_or_stand_in(config, &at)) {
+            return true;
+        }
+    }
+    return false;
+}
 
 /* A domain that the block's pattern fits, as far as a name can say it. */
 static struct bytes example_of(const struct block *block, char *memory, size_t size)
@@ -78,7 +95,7 @@ static void check_from(struct loader *loader, const struct block *block,
 {
     char memory[512];
     struct destination at = {.vmta = vmta, .domain = example_of(block, memory, sizeof memory)};
-    if (!follow(loader->config, &at)) {
+    if (!ends(loader->config, at)) {
         report_error(loader->report, &setting->place,
                      "%s: leads in a circle, or over more than %d queues, from %.*s/%.*s",
                      setting->directive->name, DESTINATION_STEPS,
@@ -112,24 +129,45 @@ static void check_route(struct loader *loader, const struct block *block,
     }
 }
 
-void check_destinations(struct loader *loader)
+static bool is_called(const struct setting *setting, const char *name)
 {
-    bool found = false;
+    return strcmp(setting->directive->name, name) == 0;
+}
+
+static void each_domain_setting(struct loader *loader,
+                                void (*act)(struct loader *loader, const struct block *block,
+                                            const struct setting *setting))
+{
     for (const struct block *b = loader->config->first_block; b != NULL; b = b->next) {
         for (const struct setting *s = b->first; s != NULL && b->scope == SCOPE_DOMAIN;
              s = s->next) {
-            found = found || strcmp(s->directive->name, "queue-to") == 0 ||
-                    strcmp(s->directive->name, "reroute-to-virtual-mta") == 0;
+            act(loader, b, s);
         }
     }
-    loader->config->has_routes = found;
-    for (const struct block *b = loader->config->first_block; found && b != NULL; b = b->next) {
-        for (const struct setting *s = b->first; s != NULL && b->scope == SCOPE_DOMAIN;
-             s = s->next) {
-            if (strcmp(s->directive->name, "queue-to") == 0 ||
-                strcmp(s->directive->name, "reroute-to-virtual-mta") == 0) {
-                check_route(loader, b, s);
-            }
-        }
+}
+
+static bool is_route(const struct setting *setting)
+{
+    return is_called(setting, "queue-to") || is_called(setting, "reroute-to-virtual-mta");
+}
+
+static void note_route(struct loader *loader, const struct block *block,
+                       const struct setting *setting)
+{
+    (void)block;
+    loader->config->has_routes = loader->config->has_routes || is_route(setting);
+}
+
+static void check_setting(struct loader *loader, const struct block *block,
+                          const struct setting *setting)
+{
+    if (is_route(setting) || is_called(setting, "backoff-reroute-to-virtual-mta")) {
+        check_route(loader, block, setting);
     }
+}
+
+void check_destinations(struct loader *loader)
+{
+    each_domain_setting(loader, note_route);
+    each_domain_setting(loader, check_setting);
 }

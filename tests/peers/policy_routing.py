@@ -21,8 +21,12 @@ FROM_V3 = "default-virtual-mta v3"
 MANY = 400
 
 
+def helo_of(session):
+    return (session.hello or "").partition(".")[0]
+
+
 def helo(one):
-    return one.session.hello.partition(".")[0]
+    return helo_of(one.session)
 
 
 def queues(engine):
@@ -135,6 +139,54 @@ def moves_from_the_wire(world):
     engine.wait_records("t", 1)
     records = engine.wait_records("d", 1)
     check_equal({(one["queue"], one["vmta"]) for one in records}, {("a.test/v2", "v2")}, "queue")
+
+
+STAND_IN = """\
+<virtual-mta v3>
+    smtp-source-host {} v3.example.test
+    <domain *>
+        smtp-pattern-list slow
+        backoff-reroute-to-virtual-mta v2
+    </domain>
+</virtual-mta>
+<smtp-pattern-list slow>
+    reply /slow down/ mode=backoff
+</smtp-pattern-list>
+"""
+
+
+def stands_in(world, workers):
+    mx = world.mx(mail=lambda session, _: "421 4.7.0 slow down" if helo_of(session) == "v3"
+                  else "250 2.1.0 ok")
+    engine = world.engine(workers=workers, extra=STAND_IN.format(world.address(103)),
+                          source=FROM_V3, domain="retry-after 1h")
+    engine.control("pause queue", "*/*")
+    for i in range(20):
+        world.send(f"u{i}@a.test")
+    engine.control("resume queue", "*/*")
+    engine.wait_records("d", 20)
+    world.send("late@a.test")
+    engine.kill()
+    engine.start()
+    world.send("later@a.test")
+    records = engine.wait_records("d", 22)
+    check_equal({(one["queue"], one["vmta"]) for one in records}, {("a.test/v2", "v2")}, "queues")
+    check_equal(len({one["rcpt"] for one in records}), 22, "recipients delivered")
+    check_equal({helo(one) for one in mx.messages}, {"v2"}, "virtual MTAs at the host")
+    engine.control("set queue", "a.test/v3", mode="normal")
+    world.send("back@a.test")
+    wait_for(lambda: [one for one in mx.sessions if helo_of(one) == "v3"][1:], "v3 tries again")
+
+
+# effect: domain backoff-reroute-to-virtual-mta
+@test("backoff-reroute-to-virtual-mta: takes over in backoff mode, over kill -9, not after")
+def takes_over(world):
+    stands_in(world, 1)
+
+
+@test("backoff-reroute-to-virtual-mta: between workers")
+def takes_over_between_workers(world):
+    stands_in(world, 2)
 
 
 if __name__ == "__main__":

@@ -176,6 +176,24 @@ static bool was_taken(const struct sim_mx_record *record, uint32_t rcpt)
     return record->lied || (is_yes(record->final_code) && is_yes(record->rcpts[rcpt].code));
 }
 
+static bool is_of_first_domain(const struct scenario *scenario, const char *rcpt)
+{
+    return strcmp(strchr(rcpt, '@') + 1, scenario->domains[0].name) == 0;
+}
+
+/* By whose address it came, and for whom else that may be. */
+static void set_groups(const struct scenario *scenario, struct ledger_take *take,
+                       const struct address *source)
+{
+    take->group = vmta_of(scenario, source);
+    if (take->group == 1 && scenario_has_stand_in(scenario)) {
+        take->for_group = 1 + 0;
+    } else if (scenario_has_reroute(scenario) && is_of_first_domain(scenario, take->rcpt)) {
+        take->for_group = take->group == 0 ? 1 + 1 : 0;
+        take->group = take->group == 1 ? UINT32_MAX : take->group;
+    }
+}
+
 static void enter_takes(struct scenario *scenario)
 {
     const struct sim_mx_record *record = NULL;
@@ -188,12 +206,12 @@ static void enter_takes(struct scenario *scenario)
             struct ledger_take take = {
                 .token = token,
                 .rcpt = record->rcpts[i].address,
-                .group = vmta_of(scenario, &record->source),
                 .body_digest = record->body_digest,
                 .at_us = record->ended_us,
                 .reply_read = record->read,
                 .lied = record->lied,
             };
+            set_groups(scenario, &take, &record->source);
             if (was_taken(record, i)) {
                 ledger_took(scenario->ledger, &take);
             }

@@ -156,6 +156,33 @@ static void add_backoff(struct scenario *scenario)
              scenario->options.seed % 2 == 0 ? "yes" : "no");
 }
 
+/* In some worlds the second virtual MTA takes over the queues of the first in backoff mode; in
+ * others the first takes the first domain of the second, always. Drawn as the rules are. */
+bool scenario_has_stand_in(const struct scenario *scenario)
+{
+    return scenario->vmta_count > 1 && has_rules(scenario) && !scenario_has_reroute(scenario);
+}
+
+bool scenario_has_reroute(const struct scenario *scenario)
+{
+    return scenario->vmta_count > 1 && scenario->options.seed % 5 == 0;
+}
+
+static void add_stand_in(struct scenario *scenario, uint32_t vmta)
+{
+    if (vmta == 0 && scenario_has_stand_in(scenario)) {
+        add_line(scenario, "    backoff-reroute-to-virtual-mta %s", scenario->vmtas[1].name);
+    }
+}
+
+static void add_reroute(struct scenario *scenario, uint32_t vmta)
+{
+    if (vmta == 1 && scenario_has_reroute(scenario)) {
+        add_line(scenario, "  <domain %s>\n    reroute-to-virtual-mta %s\n  </domain>",
+                 scenario->domains[0].name, scenario->vmtas[0].name);
+    }
+}
+
 static void make_configuration(struct scenario *scenario)
 {
     struct sim *sim = scenario->sim;
@@ -184,7 +211,10 @@ static void make_configuration(struct scenario *scenario)
             add_line(scenario, "  smtp-source-host %s %s", address_text(&vmta->sources[j], text),
                      vmta->helo);
         }
-        add_line(scenario, "  <domain *>\n    max-smtp-out %u\n  </domain>", vmta->connections_max);
+        add_line(scenario, "  <domain *>\n    max-smtp-out %u", vmta->connections_max);
+        add_stand_in(scenario, i);
+        add_line(scenario, "  </domain>");
+        add_reroute(scenario, i);
         add_line(scenario, "</virtual-mta>");
     }
     add_line(scenario, "<domain *>");

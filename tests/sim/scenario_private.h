@@ -87,6 +87,10 @@ void scenario_wrong(struct scenario *scenario, const char *format, ...)
 /* ---- scenario_make.c -------------------------------------------------------------------- */
 
 void scenario_make(struct scenario *scenario);
+/* The second virtual MTA takes over what waits for the first in backoff mode. */
+bool scenario_has_stand_in(const struct scenario *scenario);
+/* The first virtual MTA carries the second's mail for the first domain. */
+bool scenario_has_reroute(const struct scenario *scenario);
 
 /* ---- scenario_checks.c ------------------------------------------------------------------ */
 

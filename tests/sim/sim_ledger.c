@@ -189,7 +189,7 @@ void ledger_took(struct ledger *ledger, const struct ledger_take *take)
     if (offer == NULL) {
         return; /* a report of the engine's own */
     }
-    if (take->group != offer->group) {
+    if (take->group != offer->group && take->for_group != offer->group + 1) {
         wrong(ledger, "%s to %s came from an address of another virtual MTA", take->token,
               take->rcpt);
     }

@@ -33,7 +33,8 @@ void ledger_recipient(struct ledger *ledger, const char *token, const char *rcpt
 /* A host has answered the end of the message with 250 for this recipient. */
 struct ledger_take {
     const char *token, *rcpt;
-    uint32_t group; /* whose address it came from; UINT32_MAX: nobody's */
+    uint32_t group;     /* whose address it came from; UINT32_MAX: nobody's */
+    uint32_t for_group; /* 1 + whose mail that may also carry by a rule; 0: nobody else's */
     uint64_t body_digest, at_us;
     bool reply_read; /* the engine is known to have read that reply */
     bool lied;       /* the host had said nonsense in that session: nothing is concluded */

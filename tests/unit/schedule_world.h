@@ -70,8 +70,8 @@ static struct world {
     char events[EVENTS_MAX]; /* types, in order */
     uint64_t next_attempt_ms[EVENTS_MAX];
     char category[64], class[16]; /* of the last event */
-    struct rcpt *returned[EVENTS_MAX];
-    uint32_t returned_count;
+    struct rcpt *sent_on[EVENTS_MAX];
+    uint32_t sent_on_count;
     uint32_t event_count, recall_count, quit_count, letter_count;
     bool held;
     struct state_write writes[STATES_MAX]; /* not yet stable */
@@ -317,10 +317,12 @@ void attempt_abort(struct attempt *attempt)
 
 /* ---- what the test does ---- */
 
-static void note_returned(void *owner, struct rcpt *rcpt)
+static bool note_sent_on(void *owner, struct rcpt *rcpt, struct bytes site_name)
 {
     (void)owner;
-    world.returned[world.returned_count++] = rcpt;
+    (void)site_name;
+    world.sent_on[world.sent_on_count++] = rcpt;
+    return true;
 }
 
 static struct scheduler *make_scheduler(uint32_t worker)
@@ -334,7 +336,7 @@ static struct scheduler *make_scheduler(uint32_t worker)
         .workers = WORKERS,
         .host_name = "host.example",
         .others = world.schedulers,
-        .returned = note_returned,
+        .send_on = note_sent_on,
     });
     world.outcomes[worker] = outcomes_create(&(struct outcomes_options){
         .io = &world.io, .scheduler = scheduler, .config = world.config, .worker = worker});
