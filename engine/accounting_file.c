@@ -28,7 +28,7 @@
 #include "journal.h"
 #include "policy/config.h"
 
-#define BUFFER_BYTES   (256 * 1024)
+#define BUFFER_BYTES   (272 * 1024)
 #define FILL_BYTES     (64 * 1024) /* with more than this gathered, ask for no more */
 #define SWEEP_MS       3600000
 #define SWEEP_AGAIN_MS 1000
