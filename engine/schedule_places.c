@@ -65,7 +65,7 @@ static void put_aside(struct site *site)
             next = list_next(&site->attempts, a);
             attempt_recall(CONTAINER_OF(a, struct attempt, site_node), queue);
         }
-        queue_put_aside(queue);
+        site->recheck = !queue_put_aside(queue) || site->recheck;
     }
     schedule_mark(site->scheduler, site);
 }
@@ -153,11 +153,13 @@ static bool waits(const struct queue *queue)
 void schedule_return_strays(struct site *site)
 {
     uint32_t left = STRAYS_PER_TURN;
+    bool all = site->astray || site->recheck; /* astray: given back by a connection, or put off */
+    site->recheck = false;
     for (struct list_node *node = list_first(&site->queues); node != NULL;
          node = list_next(&site->queues, node)) {
         struct queue *queue = CONTAINER_OF(node, struct queue, site_node);
-        if (site->astray && queue->aside == NULL && waits(queue)) {
-            queue_put_aside(queue); /* given back by a connection, or put off */
+        if (all && waits(queue)) {
+            site->recheck = !queue_put_aside(queue) || site->recheck;
         }
         left -= return_strays(site, queue, left);
         if (queue->aside != NULL) {

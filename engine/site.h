@@ -51,9 +51,10 @@ struct site {
     struct gate *provider_gate; /* max-smtp-out of its provider; NULL = none */
     struct common_rate *common_rates[COMMON_RATE_COUNT]; /* by kind; NULL = none */
     bool has_common_rates;                               /* any of them */
-    bool has_guests;        /* some recipients were sent here by a rule */
-    bool astray;            /* by the rules of now its own mail belongs elsewhere */
-    struct list queues;     /* struct queue */
+    bool has_guests;    /* some recipients were sent here by a rule */
+    bool astray;        /* by the rules of now its own mail belongs elsewhere */
+    bool recheck;       /* the rules changed while some were aside: all is to be looked at again */
+    struct list queues; /* struct queue */
     struct list sendable;   /* struct queue, round robin */
     struct list attempts;   /* every connection */
     struct list idle;       /* those that wait for mail */

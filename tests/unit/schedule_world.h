@@ -400,8 +400,7 @@ static inline void pass(uint64_t ms)
     run();
 }
 
-static struct message *arrive_at(uint32_t worker, const char *vmta, const char *address,
-                                 enum tls_need need)
+static struct message *make_message(const char *vmta, const char *address, enum tls_need need)
 {
     struct bytes to = bytes_from_string(address);
     struct envelope_rcpt rcpt = {
@@ -415,10 +414,26 @@ static struct message *arrive_at(uint32_t worker, const char *vmta, const char *
                                                                 .rcpt_count = 1});
     message->accepted_ms = (int64_t)world.io.now_ms;
     world.messages[world.message_count++] = message;
+    return message;
+}
+
+static struct message *arrive_at(uint32_t worker, const char *vmta, const char *address,
+                                 enum tls_need need)
+{
+    struct message *message = make_message(vmta, address, need);
     char name[SITE_NAME_MAX];
     int len = snprintf(name, sizeof name, "%.*s/%s", BYTES_FMT(rcpt_domain(&message->rcpts[0])),
                        vmta[0] == '\0' ? "{default}" : vmta);
     schedule_arrive(world.schedulers[worker], &message->rcpts[0], bytes_of(name, (size_t)len));
+    return message;
+}
+
+/* Sent there by a rule. */
+static inline struct message *arrive_as_guest(const char *vmta, const char *address,
+                                              const char *site)
+{
+    struct message *message = make_message(vmta, address, TLS_NEED_DEFAULT);
+    schedule_arrive(world.schedulers[0], &message->rcpts[0], bytes_from_string(site));
     return message;
 }
 

@@ -335,3 +335,34 @@ TEST(expired_mail_is_not_taken_and_a_4xx_after_its_time_is_its_bounce)
     CHECK_STRING(world.events, "bb"); /* the one on the wire, the one that waited */
     end_world();
 }
+
+#define JOINED(rules) VMTAS "<domain x.example>\n max-msg-rate 1/h\n</domain>\n" rules
+
+static void reload(struct config *config)
+{
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        schedule_reload(world.schedulers[i], config);
+    }
+}
+
+/* The first is still aside when the rules change again. */
+TEST(what_arrives_while_others_are_looked_at_is_looked_at_after_the_next_reload)
+{
+    begin_world(JOINED("<domain one.example>\nqueue-to x.example\n</domain>\n"));
+    struct config *other =
+        load_good(JOINED("<domain two.example>\nqueue-to x.example\n</domain>\n"));
+    struct config *none = load_good(JOINED(""));
+    arrive_as_guest("a", "r@two.example", "x.example/a");
+    reload(other);
+    struct message *late = arrive_as_guest("a", "r@three.example", "x.example/a");
+    reload(none);
+    for (int i = 0; i < 3; i++) {
+        run();
+    }
+    CHECK_INT(world.sent_on_count, 2);
+    CHECK(world.sent_on[1] == &late->rcpts[0]);
+    CHECK_INT(world.schedulers[0]->rcpt_count, 0);
+    end_world();
+    unload(other);
+    unload(none);
+}
