@@ -104,6 +104,20 @@ static void check_from(struct loader *loader, const struct block *block,
     }
 }
 
+/* A queue that is named like a roll-up has no MX of its own. */
+static void check_hosts(struct loader *loader, const struct setting *setting, struct bytes vmta)
+{
+    struct bytes to = *(const struct bytes *)setting->data;
+    const struct config_vmta *of = config_vmta(loader->config, vmta_name(vmta));
+    if (bytes_ends_with_nocase(to, BYTES(".rollup")) &&
+        config_domain(loader->config, of, to)->smtp_hosts.count == 0) {
+        report_warning(loader->report, &setting->place,
+                       "queue-to: %.*s has no hosts: name them with smtp-hosts in <domain %.*s>, "
+                       "such as lookup-mx:example.com",
+                       BYTES_FMT(to), BYTES_FMT(to));
+    }
+}
+
 /* Seen from every virtual MTA whose queues the block holds for; of a global one, from {default}
  * and from the one it names. */
 static void check_route(struct loader *loader, const struct block *block,
@@ -119,7 +133,11 @@ static void check_route(struct loader *loader, const struct block *block,
         return;
     }
     const struct block *scope = block->parent;
-    if (scope != NULL && scope->scope == SCOPE_VMTA) {
+    bool in_vmta = scope != NULL && scope->scope == SCOPE_VMTA;
+    if (!reroutes) {
+        check_hosts(loader, setting, in_vmta ? scope->argument : BYTES(""));
+    }
+    if (in_vmta) {
         check_from(loader, block, setting, scope->argument);
         return;
     }

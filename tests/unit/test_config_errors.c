@@ -532,3 +532,12 @@ TEST(rules_that_lead_in_a_circle_are_refused)
                      "</virtual-mta>\n<domain c.d>\nbackoff-reroute-to-virtual-mta b\n</domain>\n",
                      "10:32: error: backoff-reroute-to-virtual-mta: leads in a circle"));
 }
+
+TEST(a_roll_up_without_hosts_is_warned_about)
+{
+    CHECK(warns_with("<domain a.example>\nqueue-to x.rollup\n</domain>\n",
+                     "2:10: warning: queue-to: x.rollup has no hosts"));
+    CHECK(!warns_with("<domain a.example>\nqueue-to x.rollup\n</domain>\n"
+                      "<domain x.rollup>\nsmtp-hosts lookup-mx:a.example\n</domain>\n",
+                      "has no hosts"));
+}
