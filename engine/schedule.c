@@ -253,7 +253,7 @@ static void look_at(struct site *site)
 {
     struct scheduler *scheduler = site->scheduler;
     schedule_act_on_mode(site);
-    if (site->astray || site->has_guests) {
+    if (site->astray || site->sifting) {
         schedule_return_strays(site);
     }
     site_refresh(site, now_ms(scheduler));

@@ -23,12 +23,16 @@ static struct bytes site_vmta(const struct site *site)
     return bytes_from_string(site->name + site->domain_len + 1);
 }
 
+static bool is_named(const struct site *site, struct destination name)
+{
+    struct bytes vmta = name.vmta.len == 0 ? BYTES("{default}") : name.vmta;
+    return bytes_equal_nocase(name.domain, site_domain(site)) &&
+           bytes_equal_nocase(vmta, site_vmta(site));
+}
+
 static bool belongs(const struct site *site, struct destination from)
 {
-    struct destination to = destination_of(site->scheduler->config, from);
-    struct bytes vmta = to.vmta.len == 0 ? BYTES("{default}") : to.vmta;
-    return bytes_equal_nocase(to.domain, site_domain(site)) &&
-           bytes_equal_nocase(vmta, site_vmta(site));
+    return is_named(site, destination_of(site->scheduler->config, from));
 }
 
 static struct destination home_of(const struct rcpt *rcpt)
@@ -39,10 +43,7 @@ static struct destination home_of(const struct rcpt *rcpt)
 
 bool schedule_is_home(const struct site *site, const struct rcpt *rcpt)
 {
-    struct destination home = home_of(rcpt);
-    struct bytes vmta = home.vmta.len == 0 ? BYTES("{default}") : home.vmta;
-    return bytes_equal_nocase(home.domain, site_domain(site)) &&
-           bytes_equal_nocase(vmta, site_vmta(site));
+    return is_named(site, home_of(rcpt));
 }
 
 /* Empty: nobody takes over. */
@@ -55,6 +56,13 @@ static struct bytes stand_in(const struct site *site)
 
 /* ---- setting aside ---- */
 
+static void put_queue_aside(struct queue *queue)
+{
+    struct site *site = queue->site;
+    site->recheck = !queue_put_aside(queue) || site->recheck;
+    site->sifting = true;
+}
+
 static void put_aside(struct site *site)
 {
     for (struct list_node *node = list_first(&site->queues); node != NULL;
@@ -65,7 +73,7 @@ static void put_aside(struct site *site)
             next = list_next(&site->attempts, a);
             attempt_recall(CONTAINER_OF(a, struct attempt, site_node), queue);
         }
-        site->recheck = !queue_put_aside(queue) || site->recheck;
+        put_queue_aside(queue);
     }
     schedule_mark(site->scheduler, site);
 }
@@ -154,16 +162,18 @@ void schedule_return_strays(struct site *site)
 {
     uint32_t left = STRAYS_PER_TURN;
     bool all = site->astray || site->recheck; /* astray: given back by a connection, or put off */
-    site->recheck = false;
+    site->recheck = site->sifting = false;
     for (struct list_node *node = list_first(&site->queues); node != NULL;
          node = list_next(&site->queues, node)) {
         struct queue *queue = CONTAINER_OF(node, struct queue, site_node);
         if (all && waits(queue)) {
-            site->recheck = !queue_put_aside(queue) || site->recheck;
+            put_queue_aside(queue);
         }
         left -= return_strays(site, queue, left);
         if (queue->aside != NULL) {
-            schedule_mark(site->scheduler, site); /* the rest in the next turn */
+            site->sifting = true; /* the rest in the next turn */
+            schedule_mark(site->scheduler, site);
         }
     }
+    site->sifting = site->sifting || site->recheck;
 }

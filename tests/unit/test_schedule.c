@@ -366,3 +366,19 @@ TEST(what_arrives_while_others_are_looked_at_is_looked_at_after_the_next_reload)
     unload(other);
     unload(none);
 }
+
+TEST(what_is_aside_when_the_rules_change_back_joins_its_queue_again)
+{
+    begin_world(JOINED(""));
+    struct config *here = world.config;
+    struct config *there =
+        load_good(JOINED("<domain one.example>\nqueue-to x.example\n</domain>\n"));
+    arrive("a", "r@one.example");
+    reload(there);
+    reload(here);
+    run();
+    CHECK_INT(world.sent_on_count, 0);
+    CHECK_INT(open_count(), 1);
+    end_world();
+    unload(there);
+}
