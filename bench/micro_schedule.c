@@ -97,10 +97,8 @@ static void arrive(void)
 {
     for (uint32_t i = 0; i < message_count; i++) {
         const struct rcpt *rcpt = &messages[i]->rcpts[0];
-        char memory[VMTA_NAME_MAX + FAKE_NAME_MAX];
-        int len = snprintf(memory, sizeof memory, "%.*s/%.*s", BYTES_FMT(rcpt_domain(rcpt)),
-                           BYTES_FMT(message_vmta(messages[i])));
-        schedule_arrive(fake.scheduler, &messages[i]->rcpts[0], bytes_of(memory, (size_t)len));
+        schedule_arrive(fake.scheduler, &messages[i]->rcpts[0],
+                        (struct destination){message_vmta(messages[i]), rcpt_domain(rcpt)});
     }
 }
 

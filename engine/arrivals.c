@@ -1,7 +1,6 @@
 #include "arrivals.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <stdlib.h>
 
 #include "io/io.h"
@@ -16,10 +15,11 @@
 struct handover {
     struct letter letter;
     struct arrivals *arrivals;
-    uint32_t worker;
+    uint32_t from, to; /* workers */
     bool away;
-    const struct config *config; /* that `batch` was routed by */
-    struct list batch, waiting;  /* struct rcpt, by `ready` */
+    void (*take)(struct handover *handover); /* the batch, on `to` */
+    const struct config *config;             /* that it was routed by */
+    struct list batch, waiting;              /* struct rcpt, by `ready` */
 };
 
 struct worker_handovers {
@@ -38,10 +38,16 @@ struct arrivals {
     struct worker_handovers handovers[];
 };
 
-static void init_handover(struct arrivals *arrivals, struct handover *handover, uint32_t worker)
+static void take_at_owner(struct handover *handover);
+static void take_at_keeper(struct handover *handover);
+
+static void init_handover(struct handover *handover, struct arrivals *arrivals, uint32_t from,
+                          uint32_t to, void (*take)(struct handover *handover))
 {
     handover->arrivals = arrivals;
-    handover->worker = worker;
+    handover->from = from;
+    handover->to = to;
+    handover->take = take;
     list_init(&handover->batch);
     list_init(&handover->waiting);
 }
@@ -62,8 +68,8 @@ struct arrivals *arrivals_create(const struct arrivals_options *options)
     arrivals->keeper = options->keeper;
     arrivals->workers = options->workers;
     for (uint32_t i = 0; i < options->workers; i++) {
-        init_handover(arrivals, &arrivals->handovers[i].out, i);
-        init_handover(arrivals, &arrivals->handovers[i].back, i);
+        init_handover(&arrivals->handovers[i].out, arrivals, options->keeper, i, take_at_owner);
+        init_handover(&arrivals->handovers[i].back, arrivals, i, options->keeper, take_at_keeper);
     }
     return arrivals;
 }
@@ -83,166 +89,156 @@ void arrivals_reload(struct arrivals *arrivals, const struct config *config)
     arrivals->config = config;
 }
 
-/* ---- to the owners ---- */
+/* ---- there and back ---- */
 
-static void send_batch(struct handover *handover);
+static void send_waiting(struct handover *handover);
 
 static void on_home(struct letter *letter)
 {
     struct handover *handover = CONTAINER_OF(letter, struct handover, letter);
     handover->away = false;
-    if (!list_empty(&handover->waiting)) {
-        send_batch(handover);
-    }
+    send_waiting(handover);
 }
 
-/* On the owner's worker. */
-static void on_handover(struct letter *letter)
+static void on_there(struct letter *letter)
 {
     struct handover *handover = CONTAINER_OF(letter, struct handover, letter);
-    struct arrivals *arrivals = handover->arrivals;
-    struct scheduler *scheduler = arrivals->schedulers[handover->worker];
-    struct list_node *node;
-    while ((node = list_pop_front(&handover->batch)) != NULL) {
-        struct rcpt *rcpt = CONTAINER_OF(node, struct rcpt, ready);
-        const struct registry_site *site = rcpt->site;
-        rcpt->queue = NULL;
-        schedule_arrive(scheduler, rcpt, site->name);
-    }
-    if (handover->config != scheduler->config) {
-        schedule_check_places(scheduler); /* it was reloaded meanwhile */
-    }
+    handover->take(handover);
     letter->deliver = on_home;
-    mailbox_post(arrivals->mailboxes, handover->worker, arrivals->keeper, MAILBOX_URGENT, letter);
+    mailbox_post(handover->arrivals->mailboxes, handover->to, handover->from, MAILBOX_URGENT,
+                 letter);
 }
 
-static void send_batch(struct handover *handover)
+/* What waits, unless the letter is away: then it goes when that is home. */
+static void send_waiting(struct handover *handover)
 {
     struct arrivals *arrivals = handover->arrivals;
+    if (handover->away || list_empty(&handover->waiting)) {
+        return;
+    }
     list_splice_back(&handover->batch, &handover->waiting);
     handover->away = true;
-    handover->config = arrivals->config;
-    handover->letter.deliver = on_handover;
-    mailbox_post(arrivals->mailboxes, arrivals->keeper, handover->worker, MAILBOX_URGENT,
+    if (handover->from == arrivals->keeper) { /* whose it is, and who alone routes */
+        handover->config = arrivals->config;
+    }
+    handover->letter.deliver = on_there;
+    mailbox_post(arrivals->mailboxes, handover->from, handover->to, MAILBOX_URGENT,
                  &handover->letter);
 }
 
-/* "domain/vmta"; a domain in a queue's name is in lower case. */
-static struct bytes site_name(const struct arrivals *arrivals, const struct rcpt *rcpt,
-                              char memory[SITE_NAME_MAX])
+static struct rcpt *next_rcpt(struct handover *handover)
 {
-    struct buffer name;
-    buffer_init(&name, memory, SITE_NAME_MAX);
-    struct destination to = destination_of(
-        arrivals->config, (struct destination){.vmta = message_vmta(rcpt_message(rcpt)),
-                                               .domain = rcpt_domain(rcpt)});
-    for (size_t i = 0; i < to.domain.len; i++) {
-        buffer_put_char(&name, (char)tolower((unsigned char)to.domain.data[i]));
-    }
-    buffer_put_char(&name, '/');
-    buffer_put_bytes(&name, to.vmta.len == 0 ? BYTES("{default}") : to.vmta);
-    return buffer_bytes(&name);
+    struct list_node *node = list_pop_front(&handover->batch);
+    return node == NULL ? NULL : CONTAINER_OF(node, struct rcpt, ready);
 }
 
-static void link_moving(struct list *list, struct rcpt *rcpt)
+static void add(struct handover *handover, struct rcpt *rcpt, const struct registry_site *site)
 {
+    rcpt->site = site;
     rcpt->ready = (struct list_node){0};
     rcpt->state = RCPT_MOVING;
-    list_push_back(list, &rcpt->ready);
+    list_push_back(&handover->waiting, &rcpt->ready);
 }
+
+/* ---- names ---- */
+
+static struct destination destination_in(struct bytes site_name)
+{
+    ptrdiff_t slash = bytes_find(site_name, '/', 0);
+    assert(slash >= 0);
+    return (struct destination){.domain = bytes_slice(site_name, 0, (size_t)slash),
+                                .vmta = bytes_slice(site_name, (size_t)slash + 1, site_name.len)};
+}
+
+/* Counted in at its owner; NULL: no memory, or there is one worker only. */
+static const struct registry_site *count_in(struct arrivals *arrivals, struct destination to)
+{
+    char memory[SITE_NAME_MAX];
+    struct buffer name;
+    if (arrivals->registry == NULL) {
+        return NULL;
+    }
+    buffer_init(&name, memory, sizeof memory);
+    buffer_put_bytes(&name, to.domain);
+    buffer_put_char(&name, '/');
+    buffer_put_bytes(&name, to.vmta.len == 0 ? BYTES("{default}") : to.vmta);
+    return registry_arrive(arrivals->registry, buffer_bytes(&name));
+}
+
+/* ---- the keeper's part ---- */
 
 /* `site`: where it is counted in; NULL: the keeper serves it. */
 static void hand_over(struct arrivals *arrivals, struct rcpt *rcpt,
-                      const struct registry_site *site, struct bytes name)
+                      const struct registry_site *site, struct destination to)
 {
-    rcpt->queue = NULL;
     if (site == NULL || site->owner == arrivals->keeper) {
-        schedule_arrive(arrivals->schedulers[arrivals->keeper], rcpt, name);
-        return;
+        rcpt->queue = NULL;
+        schedule_arrive(arrivals->schedulers[arrivals->keeper], rcpt, to);
+    } else {
+        add(&arrivals->handovers[site->owner].out, rcpt, site);
     }
-    rcpt->site = site;
-    link_moving(&arrivals->handovers[site->owner].out.waiting, rcpt);
 }
 
 static void route(struct arrivals *arrivals, struct rcpt *rcpt)
 {
-    char memory[SITE_NAME_MAX];
-    struct bytes name = site_name(arrivals, rcpt, memory);
-    hand_over(arrivals, rcpt,
-              arrivals->registry == NULL ? NULL : registry_arrive(arrivals->registry, name), name);
+    struct destination to = destination_of(
+        arrivals->config, (struct destination){.vmta = message_vmta(rcpt_message(rcpt)),
+                                               .domain = rcpt_domain(rcpt)});
+    hand_over(arrivals, rcpt, count_in(arrivals, to), to);
 }
 
-static void send_batches(struct arrivals *arrivals)
+static void send_all(struct arrivals *arrivals)
 {
     for (uint32_t i = 0; i < arrivals->workers; i++) {
-        struct handover *handover = &arrivals->handovers[i].out;
-        if (!handover->away && !list_empty(&handover->waiting)) {
-            send_batch(handover);
-        }
+        send_waiting(&arrivals->handovers[i].out);
     }
 }
 
-/* ---- back from the owners ---- */
-
-static void send_back(struct handover *handover);
-
-/* On the owner's worker. */
-static void on_back_home(struct letter *letter)
+static void take_at_keeper(struct handover *handover)
 {
-    struct handover *handover = CONTAINER_OF(letter, struct handover, letter);
-    handover->away = false;
-    if (!list_empty(&handover->waiting)) {
-        send_back(handover);
-    }
-}
-
-static void on_back(struct letter *letter)
-{
-    struct handover *handover = CONTAINER_OF(letter, struct handover, letter);
     struct arrivals *arrivals = handover->arrivals;
-    struct list_node *node;
-    while ((node = list_pop_front(&handover->batch)) != NULL) {
-        struct rcpt *rcpt = CONTAINER_OF(node, struct rcpt, ready);
+    struct rcpt *rcpt;
+    while ((rcpt = next_rcpt(handover)) != NULL) {
         if (rcpt->site == NULL) {
             route(arrivals, rcpt);
         } else {
-            hand_over(arrivals, rcpt, rcpt->site, rcpt->site->name);
+            hand_over(arrivals, rcpt, rcpt->site, destination_in(rcpt->site->name));
         }
     }
-    send_batches(arrivals);
-    letter->deliver = on_back_home;
-    mailbox_post(arrivals->mailboxes, arrivals->keeper, handover->worker, MAILBOX_URGENT, letter);
+    send_all(arrivals);
 }
 
-static void send_back(struct handover *handover)
+/* ---- the owners' part ---- */
+
+static void take_at_owner(struct handover *handover)
 {
-    struct arrivals *arrivals = handover->arrivals;
-    list_splice_back(&handover->batch, &handover->waiting);
-    handover->away = true;
-    handover->letter.deliver = on_back;
-    mailbox_post(arrivals->mailboxes, handover->worker, arrivals->keeper, MAILBOX_URGENT,
-                 &handover->letter);
+    struct scheduler *scheduler = handover->arrivals->schedulers[handover->to];
+    struct rcpt *rcpt;
+    while ((rcpt = next_rcpt(handover)) != NULL) {
+        struct destination to = destination_in(rcpt->site->name);
+        rcpt->queue = NULL;
+        schedule_arrive(scheduler, rcpt, to);
+    }
+    if (handover->config != scheduler->config) {
+        schedule_check_places(scheduler); /* it was reloaded meanwhile */
+    }
 }
 
 bool arrivals_send_on(struct arrivals *arrivals, uint32_t from, struct rcpt *rcpt,
-                      struct bytes site_name)
+                      struct destination to)
 {
     struct handover *handover = &arrivals->handovers[from].back;
-    rcpt->site = NULL;
-    if (site_name.len > 0 && arrivals->registry == NULL) {
-        schedule_arrive(arrivals->schedulers[from], rcpt, site_name);
+    bool named = to.domain.len > 0;
+    if (named && arrivals->registry == NULL) {
+        schedule_arrive(arrivals->schedulers[from], rcpt, to);
         return true;
     }
-    if (site_name.len > 0) {
-        rcpt->site = registry_arrive(arrivals->registry, site_name);
-        if (rcpt->site == NULL) {
-            return false;
-        }
+    const struct registry_site *site = named ? count_in(arrivals, to) : NULL;
+    if (named && site == NULL) {
+        return false;
     }
-    link_moving(&handover->waiting, rcpt);
-    if (!handover->away) {
-        send_back(handover);
-    }
+    add(handover, rcpt, site);
+    send_waiting(handover);
     return true;
 }
 
@@ -255,7 +251,7 @@ static void route_all(struct arrivals *arrivals, struct message *message)
             route(arrivals, &message->rcpts[i]);
         }
     }
-    send_batches(arrivals);
+    send_all(arrivals);
 }
 
 void arrivals_take(void *owner, struct message *message)

@@ -13,6 +13,7 @@
 
 #include "io/mailbox.h"
 #include "message.h"
+#include "policy/destination.h"
 
 struct arrivals;
 struct config;
@@ -41,9 +42,10 @@ void arrivals_record_received(struct arrivals *arrivals, bool wanted);
 void arrivals_reload(struct arrivals *arrivals, const struct config *config);
 
 /* On worker `from`: a recipient that is in none of its queues any more goes to this site, or, if
- * it has no name, to where it belongs. Its due_wall_ms says when it may leave. False: no memory. */
+ * that has no domain, to where it belongs. Its due_wall_ms says when it may leave. False: no
+ * memory. */
 bool arrivals_send_on(struct arrivals *arrivals, uint32_t from, struct rcpt *rcpt,
-                      struct bytes site_name);
+                      struct destination to);
 
 /* A message has just become durable (spool_on_arrival). */
 void arrivals_take(void *arrivals, struct message *message);

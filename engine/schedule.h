@@ -15,6 +15,7 @@
 #include "gates.h"
 #include "io/io.h"
 #include "message.h"
+#include "policy/destination.h"
 #include "site.h"
 #include "vmta/limits.h"
 #include "vmta/pauses.h"
@@ -75,9 +76,9 @@ struct scheduler {
     struct scheduler **others; /* by worker; the engine's */
     /* A site is empty; false: it must stay, recipients are on their way to it. */
     bool (*site_emptied)(void *owner, struct site *site);
-    /* A recipient goes to this site, or, if it has no name, to the keeper, which knows where it
-     * belongs. False: no memory, it stays. */
-    bool (*send_on)(void *owner, struct rcpt *rcpt, struct bytes site_name);
+    /* A recipient goes to this site, or, if that has no domain, to the keeper, which knows where
+     * it belongs. False: no memory, it stays. */
+    bool (*send_on)(void *owner, struct rcpt *rcpt, struct destination site);
     void *owner;
     uint64_t opened, delivered_rcpts, deferred_rcpts, bounced_rcpts;
     uint64_t costly_replies;                /* that no bounce category was found for: outcome.c */
@@ -95,7 +96,7 @@ struct scheduler_options {
     const char *host_name;     /* EHLO name of virtual MTAs that have none; borrowed */
     struct scheduler **others; /* array of `workers`, filled by the engine before they run */
     bool (*site_emptied)(void *owner, struct site *site); /* NULL: one worker */
-    bool (*send_on)(void *owner, struct rcpt *rcpt, struct bytes site_name);
+    bool (*send_on)(void *owner, struct rcpt *rcpt, struct destination site);
     void *owner;
 };
 
@@ -128,8 +129,8 @@ void schedule_restore(struct scheduler *scheduler, struct bytes key, struct byte
 
 /* ---- while it runs ---- */
 
-/* A recipient arrives at the owner of its site, "domain/vmta". */
-void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt, struct bytes site_name);
+/* A recipient arrives at the owner of its site. */
+void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt, struct destination to);
 
 /* The rules may have changed since recipients arrived: those that belong elsewhere are returned. */
 void schedule_check_places(struct scheduler *scheduler);

@@ -115,21 +115,16 @@ void schedule_check_places(struct scheduler *scheduler)
 static bool send_on(struct site *site, struct rcpt *rcpt, uint64_t due_ms, uint64_t now_ms)
 {
     struct scheduler *scheduler = site->scheduler;
-    struct bytes vmta = stand_in(site);
-    char memory[SITE_NAME_MAX];
-    struct buffer name;
-    buffer_init(&name, memory, sizeof memory);
-    if (vmta.len > 0) {
+    struct destination to = {.vmta = stand_in(site)};
+    if (to.vmta.len > 0) {
         due_ms = 0; /* the waiting was for this virtual MTA's sake */
-        buffer_put_bytes(&name, site_domain(site));
-        buffer_put_char(&name, '/');
-        buffer_put_bytes(&name, vmta);
+        to.domain = site_domain(site);
     } else if (belongs(site, home_of(rcpt))) {
         return false;
     }
     rcpt->due_wall_ms =
         due_ms > now_ms ? io_wall_ms(scheduler->io) + (int64_t)(due_ms - now_ms) : 0;
-    if (!scheduler->send_on(scheduler->owner, rcpt, buffer_bytes(&name))) {
+    if (!scheduler->send_on(scheduler->owner, rcpt, to)) {
         site->astray = false; /* no memory: not again before the next change */
         return false;
     }

@@ -289,20 +289,16 @@ static bool is_new(const struct scheduler *scheduler, const struct rcpt *rcpt)
            rcpt_message(rcpt)->accepted_ms >= (int64_t)scheduler->started_ms;
 }
 
-void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt, struct bytes site_name)
+void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt, struct destination to)
 {
     const struct message *message = rcpt_message(rcpt);
-    ptrdiff_t slash = bytes_find(site_name, '/', 0);
-    assert(slash >= 0);
-    struct site *site =
-        schedule_obtain_site(scheduler, bytes_slice(site_name, (size_t)slash + 1, site_name.len),
-                             bytes_slice(site_name, 0, (size_t)slash));
+    struct site *site = schedule_obtain_site(scheduler, to.vmta, to.domain);
     struct queue *queue =
         site == NULL ? NULL : schedule_obtain_queue(site, (enum tls_need)message->tls_need);
     if (queue == NULL) {
         /* It is safe in the spool and comes back with a restart; nothing better can be done. */
-        LOG_ERROR("out of memory for queue %.*s: recipient waits in the spool",
-                  BYTES_FMT(site_name));
+        LOG_ERROR("out of memory for queue %.*s/%.*s: recipient waits in the spool",
+                  BYTES_FMT(to.domain), BYTES_FMT(to.vmta));
         return;
     }
     scheduler->rcpt_count++;

@@ -71,10 +71,10 @@ static bool on_site_emptied(void *owner, struct site *site)
                           site->arrived_count);
 }
 
-static bool on_send_on(void *owner, struct rcpt *rcpt, struct bytes site_name)
+static bool on_send_on(void *owner, struct rcpt *rcpt, struct destination to)
 {
     const struct worker *worker = owner;
-    return arrivals_send_on(worker->engine->arrivals, worker->index, rcpt, site_name);
+    return arrivals_send_on(worker->engine->arrivals, worker->index, rcpt, to);
 }
 
 /* ---- phases ---- */

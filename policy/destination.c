@@ -125,13 +125,6 @@ static void check_route(struct loader *loader, const struct block *block,
 {
     const struct bytes *value = setting->data;
     bool reroutes = setting->directive->type == VALUE_NAME;
-    struct domain_pattern domain;
-    if (!reroutes && value->len > 0 &&
-        (!value_parse_domain(*value, &domain) || domain.kind != DOMAIN_EXACT)) {
-        report_error(loader->report, &setting->place, "queue-to: '%.*s' is no domain",
-                     BYTES_FMT(*value));
-        return;
-    }
     const struct block *scope = block->parent;
     bool in_vmta = scope != NULL && scope->scope == SCOPE_VMTA;
     if (!reroutes) {

@@ -10,7 +10,7 @@
 
 #define DESTINATION_STEPS 8
 
-/* The names of a queue. `vmta` empty: {default}. */
+/* The names of a queue; the domain in lower case. `vmta` empty: {default}. */
 struct destination {
     struct bytes vmta, domain;
 };

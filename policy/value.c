@@ -39,6 +39,7 @@ static int (*const parsers[VALUE_TYPE_COUNT])(struct reader *reader, union value
     [VALUE_ARGS] = parse_args,
     [VALUE_PATH] = parse_path,
     [VALUE_HOST] = parse_host,
+    [VALUE_QUEUE_DOMAIN] = parse_queue_domain,
     [VALUE_NAME] = parse_name,
     [VALUE_REPLY_LIST] = parse_reply_list,
     [VALUE_NAMES] = parse_names,

@@ -293,6 +293,7 @@ struct strings_array {
     T(ARGS, struct string_array, strings, "words separated by spaces")                             \
     T(PATH, struct bytes, string, "the path of a file or directory")                               \
     T(HOST, struct bytes, string, "a host name such as mail.example.com")                          \
+    T(QUEUE_DOMAIN, struct bytes, string, "a domain such as example.com, or \"\" for none")        \
     T(NAME, struct bytes, string, "a name (letters, digits and . - _ @ { })")                      \
     T(REPLY_LIST, struct reply_list, reply_list, "a name (letters, digits and . - _ @ { })")       \
     T(NAMES, struct string_array, strings, "names separated by commas")                            \

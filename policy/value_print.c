@@ -436,6 +436,7 @@ static bool (*const writers[VALUE_TYPE_COUNT])(const union value *value, const c
     [VALUE_ARGS] = write_args,
     [VALUE_PATH] = write_string,
     [VALUE_HOST] = write_string,
+    [VALUE_QUEUE_DOMAIN] = write_string,
     [VALUE_NAME] = write_string,
     [VALUE_REPLY_LIST] = write_reply_list,
     [VALUE_NAMES] = write_strings,

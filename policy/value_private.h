@@ -47,6 +47,7 @@ int parse_text(struct reader *reader, union value *out);
 int parse_strings(struct reader *reader, union value *out);
 int parse_args(struct reader *reader, union value *out);
 int parse_path(struct reader *reader, union value *out);
+int parse_queue_domain(struct reader *reader, union value *out);
 int parse_host(struct reader *reader, union value *out);
 int parse_name(struct reader *reader, union value *out);
 int parse_reply_list(struct reader *reader, union value *out);

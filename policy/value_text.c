@@ -1,4 +1,7 @@
 /* Text, names, patterns of domains. */
+#include <ctype.h>
+
+#include "base/idna.h"
 #include "policy/pattern.h"
 #include "policy/value_private.h"
 
@@ -99,6 +102,35 @@ int parse_host(struct reader *reader, union value *out)
         return reader_refuse(reader, word.offset, word.text);
     }
     return reader_copy(reader, word.text, &out->HOST);
+}
+
+/* As domains stand in the names of queues: A-labels in lower case. False: it has none. */
+static bool put_domain(struct bytes domain, struct buffer *out)
+{
+    if (!bytes_is_ascii(domain)) {
+        return idna_to_ascii(domain, out);
+    }
+    for (size_t i = 0; i < domain.len; i++) {
+        buffer_put_char(out, (char)tolower((unsigned char)domain.data[i]));
+    }
+    return !out->overflowed;
+}
+
+/* "" clears what a more general block says. */
+int parse_queue_domain(struct reader *reader, union value *out)
+{
+    struct word word;
+    char memory[VALUE_DOMAIN_LEN_MAX];
+    struct buffer domain;
+    buffer_init(&domain, memory, sizeof memory);
+    if (reader_only_word(reader, &word) < 0) {
+        return -1;
+    }
+    bool clears = word.quoted && word.text.len == 0;
+    if (!clears && (!is_host_name(word.text) || !put_domain(word.text, &domain))) {
+        return reader_refuse(reader, word.offset, word.text);
+    }
+    return reader_copy(reader, buffer_bytes(&domain), &out->QUEUE_DOMAIN);
 }
 
 /* "" clears what a more general block says. */

@@ -317,10 +317,10 @@ void attempt_abort(struct attempt *attempt)
 
 /* ---- what the test does ---- */
 
-static bool note_sent_on(void *owner, struct rcpt *rcpt, struct bytes site_name)
+static bool note_sent_on(void *owner, struct rcpt *rcpt, struct destination to)
 {
     (void)owner;
-    (void)site_name;
+    (void)to;
     world.sent_on[world.sent_on_count++] = rcpt;
     return true;
 }
@@ -421,19 +421,18 @@ static struct message *arrive_at(uint32_t worker, const char *vmta, const char *
                                  enum tls_need need)
 {
     struct message *message = make_message(vmta, address, need);
-    char name[SITE_NAME_MAX];
-    int len = snprintf(name, sizeof name, "%.*s/%s", BYTES_FMT(rcpt_domain(&message->rcpts[0])),
-                       vmta[0] == '\0' ? "{default}" : vmta);
-    schedule_arrive(world.schedulers[worker], &message->rcpts[0], bytes_of(name, (size_t)len));
+    schedule_arrive(world.schedulers[worker], &message->rcpts[0],
+                    (struct destination){bytes_from_string(vmta), rcpt_domain(&message->rcpts[0])});
     return message;
 }
 
 /* Sent there by a rule. */
 static inline struct message *arrive_as_guest(const char *vmta, const char *address,
-                                              const char *site)
+                                              const char *domain)
 {
     struct message *message = make_message(vmta, address, TLS_NEED_DEFAULT);
-    schedule_arrive(world.schedulers[0], &message->rcpts[0], bytes_from_string(site));
+    schedule_arrive(world.schedulers[0], &message->rcpts[0],
+                    (struct destination){bytes_from_string(vmta), bytes_from_string(domain)});
     return message;
 }
 

@@ -526,7 +526,7 @@ TEST(rules_that_lead_in_a_circle_are_refused)
                      "</virtual-mta>\n",
                      "4:24: error: reroute-to-virtual-mta: leads in a circle"));
     CHECK(fails_with("<domain a.example>\nqueue-to \"no host\"\n</domain>\n",
-                     "2:10: error: queue-to: 'no host' is no domain"));
+                     "2:11: error: queue-to: 'no host' is not accepted: write a domain"));
     CHECK(fails_with("smtp-source-host 127.0.0.1 h\n<virtual-mta a>\n</virtual-mta>\n"
                      "<virtual-mta b>\n<domain *>\nbackoff-reroute-to-virtual-mta a\n</domain>\n"
                      "</virtual-mta>\n<domain c.d>\nbackoff-reroute-to-virtual-mta b\n</domain>\n",

@@ -352,9 +352,9 @@ TEST(what_arrives_while_others_are_looked_at_is_looked_at_after_the_next_reload)
     struct config *other =
         load_good(JOINED("<domain two.example>\nqueue-to x.example\n</domain>\n"));
     struct config *none = load_good(JOINED(""));
-    arrive_as_guest("a", "r@two.example", "x.example/a");
+    arrive_as_guest("a", "r@two.example", "x.example");
     reload(other);
-    struct message *late = arrive_as_guest("a", "r@three.example", "x.example/a");
+    struct message *late = arrive_as_guest("a", "r@three.example", "x.example");
     reload(none);
     for (int i = 0; i < 3; i++) {
         run();
