@@ -41,6 +41,8 @@ struct control {
     void *owner;
 };
 
+struct site;
+
 /* One site as a row of `show`. */
 struct control_row {
     char *name; /* "domain/vmta", owned */
@@ -118,6 +120,8 @@ void control_split_queue(const struct control_job *job, struct bytes *domain, st
 void control_answer_count(struct control_job *job, struct json_writer *writer);
 
 /* ---- control_rows.c ---- */
+/* Adds what waits in the site's queues, and its connections. */
+void control_add_queues(struct control_row *row, const struct site *site);
 void control_collect_rows(struct control_question *question);
 void control_free_rows(struct control_question *question);
 /* All workers' rows in one array, the caller's to free; NULL: no memory, and then none. */

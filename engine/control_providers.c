@@ -12,17 +12,7 @@
 
 #define PROVIDERS_MAX 10000 /* rows of one worker */
 
-static struct control_row *row_named(struct control_question *question, struct bytes name)
-{
-    for (size_t i = 0; i < question->row_count; i++) {
-        if (bytes_equal_nocase(bytes_from_string(question->rows[i].name), name)) {
-            return &question->rows[i];
-        }
-    }
-    return NULL;
-}
-
-/* A row for each provider of the worker's configuration, so that sites only have to find theirs. */
+/* A row for each provider of the worker's configuration, in its order. */
 static void make_rows(struct control_question *question)
 {
     size_t count;
@@ -31,27 +21,23 @@ static void make_rows(struct control_question *question)
     question->rows = calloc(count + 1, sizeof *question->rows);
     for (size_t i = 0; question->rows != NULL && i < count; i++) {
         char *name = strndup(providers[i].name.data, providers[i].name.len);
-        if (name != NULL) {
-            question->rows[question->row_count++] = (struct control_row){.name = name};
+        if (name == NULL) {
+            break;
         }
+        question->rows[question->row_count++] = (struct control_row){.name = name};
     }
 }
 
 static void add_site(void *owner, struct site *site)
 {
     struct control_question *question = owner;
-    struct bytes provider = site->settings->provider;
-    struct control_row *row = provider.len == 0 ? NULL : row_named(question, provider);
-    if (row == NULL) {
-        return;
-    }
-    row->connections += site->attempt_count;
-    for (struct list_node *node = list_first(&site->queues); node != NULL;
-         node = list_next(&site->queues, node)) {
-        const struct queue *queue = CONTAINER_OF(node, struct queue, site_node);
-        row->rcpts += queue->ready_count + queue->deferred_count + queue->taken_count;
-        row->ready += queue->ready_count;
-        row->bytes += queue->bytes;
+    const struct config *config = question->worker->config;
+    size_t count;
+    const struct config_provider *providers = config_providers(config, &count);
+    const struct config_provider *provider = config_provider(config, site->settings->provider);
+    size_t place = provider == NULL ? SIZE_MAX : (size_t)(provider - providers);
+    if (place < question->row_count) {
+        control_add_queues(&question->rows[place], site);
     }
 }
 
@@ -72,13 +58,16 @@ static void put_limit(struct json_writer *writer, const char *name, enum value_t
 }
 
 static void put_provider(struct control_job *job, struct json_writer *writer,
-                         const struct config_provider *provider)
+                         const struct config_provider *provider, size_t place)
 {
     const struct provider_settings *settings = &provider->settings;
     struct control_row sum = {0};
     for (uint32_t i = 0; i < job->engine->worker_count; i++) {
-        const struct control_row *row = row_named(&job->questions[i], provider->name);
-        if (row != NULL) {
+        const struct control_question *question = &job->questions[i];
+        /* By place, and only if no reload has come between the question and the answer. */
+        if (place < question->row_count &&
+            bytes_equal_nocase(bytes_from_string(question->rows[place].name), provider->name)) {
+            const struct control_row *row = &question->rows[place];
             sum.rcpts += row->rcpts;
             sum.ready += row->ready;
             sum.bytes += row->bytes;
@@ -104,7 +93,7 @@ void control_answer_providers(struct control_job *job, struct json_writer *write
     const struct config_provider *providers = config_providers(job->engine->config, &count);
     json_begin_array(writer, "providers");
     for (size_t i = 0; i < count && i < job->max_items && control_has_room(writer); i++) {
-        put_provider(job, writer, &providers[i]);
+        put_provider(job, writer, &providers[i], i);
     }
     json_end_array(writer);
     json_put_u64(writer, "total", count);

@@ -40,10 +40,22 @@ static void fill_mode(struct control_row *row, const struct site *site, uint64_t
     }
 }
 
+void control_add_queues(struct control_row *row, const struct site *site)
+{
+    row->connections += site->attempt_count;
+    for (struct list_node *node = list_first(&site->queues); node != NULL;
+         node = list_next(&site->queues, node)) {
+        const struct queue *queue = CONTAINER_OF(node, struct queue, site_node);
+        row->rcpts += queue_rcpt_count(queue);
+        row->ready += queue->ready_count;
+        row->bytes += queue->bytes;
+    }
+}
+
 static void fill_row(struct control_row *row, const struct site *site, uint64_t now_ms)
 {
     row->name = strdup(site->name);
-    row->connections = site->attempt_count;
+    control_add_queues(row, site);
     row->delivered = site->delivered;
     row->deferred = site->deferred;
     row->bounced = site->bounced;
@@ -52,9 +64,6 @@ static void fill_row(struct control_row *row, const struct site *site, uint64_t 
     for (struct list_node *node = list_first(&site->queues); node != NULL;
          node = list_next(&site->queues, node)) {
         const struct queue *queue = CONTAINER_OF(node, struct queue, site_node);
-        row->rcpts += queue_rcpt_count(queue);
-        row->ready += queue->ready_count;
-        row->bytes += queue->bytes;
         row->paused |= queue->paused;
         if (queue->not_before_ms > now_ms && queue->not_before_ms - now_ms > row->retry_in_ms) {
             row->retry_in_ms = queue->not_before_ms - now_ms;
