@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
 #include <openssl/rand.h>
 
 /* ── CRC-32C ─────────────────────────────────────────────────────────────────────────────────
@@ -275,64 +277,26 @@ uint64_t crypto_digest_end(const struct crypto_digest *digest)
 
 /* ---- keyed ---- */
 
-#define HMAC_BLOCK 64
-
 void crypto_hmac_sha256(const void *key, size_t key_len, const void *data, size_t data_len,
                         uint8_t out[CRYPTO_SHA256_LEN])
 {
-    uint8_t block[HMAC_BLOCK + CRYPTO_HMAC_DATA_MAX], inner[HMAC_BLOCK] = {0};
-    assert(key_len <= HMAC_BLOCK);
-    assert(data_len <= CRYPTO_HMAC_DATA_MAX);
-    memcpy(inner, key, key_len);
-    for (size_t i = 0; i < HMAC_BLOCK; i++) {
-        block[i] = inner[i] ^ 0x36;
-    }
-    memcpy(block + HMAC_BLOCK, data, data_len);
-    crypto_sha256(block, HMAC_BLOCK + data_len, out);
-    for (size_t i = 0; i < HMAC_BLOCK; i++) {
-        block[i] = inner[i] ^ 0x5C;
-    }
-    memcpy(block + HMAC_BLOCK, out, CRYPTO_SHA256_LEN);
-    crypto_sha256(block, HMAC_BLOCK + CRYPTO_SHA256_LEN, out);
-}
-
-static void sip_rounds(uint64_t v[4], int count)
-{
-    for (int i = 0; i < count; i++) {
-        v[0] += v[1];
-        v[1] = rotate_left(v[1], 13) ^ v[0];
-        v[0] = rotate_left(v[0], 32);
-        v[2] += v[3];
-        v[3] = rotate_left(v[3], 16) ^ v[2];
-        v[0] += v[3];
-        v[3] = rotate_left(v[3], 21) ^ v[0];
-        v[2] += v[1];
-        v[1] = rotate_left(v[1], 17) ^ v[2];
-        v[2] = rotate_left(v[2], 32);
+    size_t len = 0;
+    if (EVP_Q_mac(NULL, "HMAC", NULL, "SHA256", NULL, key, key_len, data, data_len, out,
+                  CRYPTO_SHA256_LEN, &len) == NULL ||
+        len != CRYPTO_SHA256_LEN) {
+        abort();
     }
 }
 
-void crypto_siphash(const uint8_t key[CRYPTO_SIPHASH_KEY_LEN], const void *data, size_t len,
+void crypto_siphash(const uint8_t key[CRYPTO_SIPHASH_KEY_LEN], const void *data, size_t data_len,
                     uint8_t out[CRYPTO_SIPHASH_LEN])
 {
-    const uint8_t *bytes = data;
-    uint64_t k0 = load_u64(key), k1 = load_u64(key + 8);
-    uint64_t v[4] = {k0 ^ 0x736f6d6570736575, k1 ^ 0x646f72616e646f6d, k0 ^ 0x6c7967656e657261,
-                     k1 ^ 0x7465646279746573};
-    for (size_t at = 0; at <= len; at += 8) {
-        uint8_t last[8] = {0};
-        size_t left = len - at;
-        memcpy(last, bytes + at, left < 8 ? left : 8);
-        if (left < 8) {
-            last[7] = (uint8_t)len;
-        }
-        uint64_t word = load_u64(last);
-        v[3] ^= word;
-        sip_rounds(v, 2);
-        v[0] ^= word;
+    size_t size = CRYPTO_SIPHASH_LEN, len = 0;
+    const OSSL_PARAM params[] = {OSSL_PARAM_construct_size_t(OSSL_MAC_PARAM_SIZE, &size),
+                                 OSSL_PARAM_construct_end()};
+    if (EVP_Q_mac(NULL, "SIPHASH", NULL, NULL, params, key, CRYPTO_SIPHASH_KEY_LEN, data, data_len,
+                  out, CRYPTO_SIPHASH_LEN, &len) == NULL ||
+        len != CRYPTO_SIPHASH_LEN) {
+        abort();
     }
-    v[2] ^= 0xFF;
-    sip_rounds(v, 4);
-    uint64_t hash = v[0] ^ v[1] ^ v[2] ^ v[3];
-    memcpy(out, &hash, sizeof hash); /* little-endian, as everything on disk here */
 }

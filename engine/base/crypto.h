@@ -13,12 +13,11 @@ uint32_t crypto_crc32c(uint32_t crc, const void *data, size_t len);
 
 void crypto_sha256(const void *data, size_t len, uint8_t out[CRYPTO_SHA256_LEN]);
 
-/* RFC 2104. data_len at most CRYPTO_HMAC_DATA_MAX, key_len at most 64. */
-#define CRYPTO_HMAC_DATA_MAX 1024
+/* RFC 2104. */
 void crypto_hmac_sha256(const void *key, size_t key_len, const void *data, size_t data_len,
                         uint8_t out[CRYPTO_SHA256_LEN]);
 
-/* SipHash-2-4; the bytes in the order of its authors' test vectors. */
+/* SipHash-2-4, 8 bytes of it; the bytes in the order of its authors' test vectors. */
 #define CRYPTO_SIPHASH_KEY_LEN 16
 #define CRYPTO_SIPHASH_LEN     8
 void crypto_siphash(const uint8_t key[CRYPTO_SIPHASH_KEY_LEN], const void *data, size_t len,
