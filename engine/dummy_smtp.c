@@ -218,7 +218,8 @@ static void send_output(struct sink_session *session, struct bytes output)
     uint64_t latency_ms = global_of(home)->dummy_smtp_latency_ms;
     if (latency_ms > 0 && !session->waited) {
         session->delayed = true;
-        timer_start(io_timers(home->options.io), &session->timer, now_of(home) + latency_ms);
+        /* One more: the clock has whole milliseconds, and the one that runs is not all to come. */
+        timer_start(io_timers(home->options.io), &session->timer, now_of(home) + latency_ms + 1);
         return;
     }
     session->waited = false;

@@ -113,6 +113,18 @@ def sink_latency(world):
     check(0.9 <= seconds < 3, f"three flights took {seconds:.2f} s")
 
 
+@test("dummy-smtp-latency: is the least, of short ones too")
+def sink_short_latency(world):
+    with_sink(world, "dummy-smtp-latency 2")
+    with Client(sink_of(world)) as client:
+        early = []
+        for _ in range(100):
+            begin = time.monotonic()
+            client.expect("NOOP", 250)
+            early.append(time.monotonic() - begin < 0.002)
+        check_equal(sum(early), 0, "flights that came early, of 100")
+
+
 @test("dummy-smtp-latency: a flight larger than the output is served whole")
 def sink_long_flight(world):
     with_sink(world, "dummy-smtp-latency 1")
