@@ -1,14 +1,15 @@
 """Rows of the table of hostile cases and of delivery behaviours, and the tests named after them.
 
 A test in C is named `s27_…`, `c14_…`, `behaviour_20_…` (a test of several rows `c8_c9_…`), one in
-Python "C14 …"; behaviours.py names its tests by the bare number of the behaviour. Every row that is
+Python "C14 …" or "behaviour 16 …"; behaviours.py names its tests by the bare number. Every row that is
 in scope has a test of its name, and no test bears the name of a row that there is not."""
 import importlib
 import os
 import re
 import sys
 
-SUITES = ["behaviours", "hostile", "policy_backoff"]  # of tests/peers, whose tests are named after rows
+# Of tests/peers, whose tests are named after rows.
+SUITES = ["behaviours", "hostile", "policy_backoff", "policy_rows"]
 
 
 def numbered(letter, *spans):
@@ -20,7 +21,7 @@ IN_SCOPE = [
     *numbered("C", (1, 26), (29, 43)),
     *numbered("T", (1, 3)),
     *numbered("K", (1, 3), (6, 13)),
-    *numbered("behaviour ", (1, 15), (20, 28)),
+    *numbered("behaviour ", (1, 28), (39, 40)),
 ]
 # Rows of what is not built yet; who builds it moves its rows up. K4 and K5: signing keys,
 # certificates of our own.
@@ -29,7 +30,7 @@ LATER = [
     *numbered("C", (27, 28)),
     *numbered("R", (1, 15)),
     *numbered("K", (4, 5)),
-    *numbered("behaviour ", (16, 19), (29, 50)),
+    *numbered("behaviour ", (29, 38), (41, 50)),
 ]
 
 
@@ -58,7 +59,7 @@ def tests_of_peers():
         code = function.__code__
         file = os.path.relpath(code.co_filename)
         bare = file.endswith("behaviours.py")
-        found = re.match(r"(?:behaviour )?\d+ " if bare else r"[SCRKT]\d+ ", name)
+        found = re.match(r"\d+ " if bare else r"(?:behaviour |[SCRKT])\d+ ", name)
         if found:
             yield ("behaviour " if bare else "") + found.group(0).strip(), \
                 f"{file}:{code.co_firstlineno}"
