@@ -417,7 +417,8 @@ static void reload_lane(struct scheduler *scheduler, struct vmta_lane *lane)
     struct vmta old = lane->vmta;
     configure_lane(scheduler, lane, bytes_from_string(old.name));
     if (lane->settings == NULL) {
-        LOG_WARNING("virtual MTA %s is no longer configured: its queues are kept, orphaned",
+        LOG_WARNING("virtual MTA %s is no longer configured: its queues are kept, orphaned; one of "
+                    "that name with <domain *> reroute-to-virtual-mta sends them on",
                     old.name);
     }
     vmta_deinit(&old);

@@ -11,6 +11,7 @@ import time
 
 from harness import PORT, Client, check, check_equal, make_content, test, wait_for
 from hostile_clients import fill
+from mx import Turns
 from namespace import Namespace
 from nobody import AS_NOBODY, give_to_nobody
 
@@ -159,6 +160,28 @@ def k9(world):
     engine.control("schedule", "*/*")
     wait_for(lambda: mx.messages, "it goes on")
     check_equal(mx.messages[0].session.source, world.address(103), "source")
+
+
+@test("K9 mail of a virtual MTA that left: one that is nothing but a rule sends it on, on time")
+def k9_rebind(world):
+    mx = world.mx(rcpt=Turns("450 4.2.1 not now", "250 2.1.5 ok"))
+    extra = f"<virtual-mta going>\nsmtp-source-host {world.address(103)} going.test\n</virtual-mta>"
+    engine = world.engine(extra=extra, domain="retry-recipients-after 3s")
+    world.send(vmta="going")
+    deferred = engine.wait_records("t", 1)[0]
+    began = time.monotonic()
+    engine.write(extra="")
+    engine.control("reload")
+    wait_for(lambda: engine.control("show queue", "a.test/going")["queues"][0]["orphaned"],
+             "the queue is shown as orphaned")
+    engine.write(extra="<virtual-mta going>\n<domain *>\nreroute-to-virtual-mta v2\n"
+                       "</domain>\n</virtual-mta>")
+    engine.control("reload")
+    delivered = engine.wait_records("d", 1)[0]
+    check(time.monotonic() - began > 2, "not before its time")
+    check_equal((deferred["queue"], delivered["queue"]), ("a.test/going", "a.test/v2"), "queues")
+    check_equal(mx.messages[0].session.source, world.address(102), "source")
+    engine.wait_empty()
 
 
 # ---- start ----------------------------------------------------------------------------------
@@ -341,29 +364,40 @@ def k13(world):
         world.engines.clear()
 
 
-@test("S42 a file system without room: never 250, what was accepted is delivered")
-def s42_small(world):
+def run(*words):
+    subprocess.run([str(word) for word in words], check=True, capture_output=True)
+
+
+def on_small_disk(world, function):
+    """Calls the function with an engine, not started, whose spool lies on a disk of 300 MiB, and
+    where that is mounted, from which file."""
     image, mount = world.work / "disk.img", world.work / "disk"
     mount.mkdir()
     with open(image, "wb") as file:
         file.truncate(300 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", image], check=True, capture_output=True)
-    subprocess.run(["mount", "-o", "loop", image, mount], check=True, capture_output=True)
+    run("mkfs.ext4", "-q", "-F", "-m", "0", image)
+    run("mount", "-o", "loop", image, mount)
     try:
-        small_disk(world, mount)
+        (mount / "spool").mkdir()
+        engine = world.engine(start=False)
+        (world.work / "spool").rmdir()
+        (world.work / "spool").symlink_to(mount / "spool")
+        function(world, engine, mount, image)
     finally:
         for engine in world.engines:
             if engine.process is not None:
                 engine.kill()
-        subprocess.run(["umount", mount], check=True, capture_output=True)
+        run("umount", mount)
 
 
-def small_disk(world, mount):
+@test("S42 a file system without room: never 250, what was accepted is delivered")
+def s42_small(world):
+    on_small_disk(world, small_disk)
+
+
+def small_disk(world, engine, *_):
     mx = world.mx()
-    (mount / "spool").mkdir()
-    engine = world.engine(start=False)
-    (world.work / "spool").rmdir()
-    (world.work / "spool").symlink_to(mount / "spool")
+    engine.write()
     engine.start()
     engine.control("pause queue", "*/*")
     accepted, reply = 0, ""
@@ -376,6 +410,33 @@ def small_disk(world, mount):
     engine.control("resume queue", "*/*")
     wait_for(lambda: len(mx.messages) == accepted, "all that was accepted arrives", 60)
     engine.stop()
+
+
+@test("K11 the spool becomes read-only while it runs: never 250; what was accepted is delivered "
+      "when it is writable again")
+def k11_read_only(world):
+    on_small_disk(world, read_only_disk)
+
+
+def read_only_disk(world, engine, mount, image):
+    mx = world.mx()
+    engine.write()
+    engine.start()
+    engine.control("pause queue", "*/*")
+    accepted, reply = fill(world, engine, 5, 100_000)
+    check_equal((accepted, reply), (5, ""), "accepted while it is writable")
+    run("mount", "-o", "remount,abort", mount)  # as ext4 does after an error of its disk
+    refused, reply = fill(world, engine, 3, 100_000)
+    check(refused == 0 and reply.startswith(("452 4.3.1", "451 4.3.0")), f"{refused}: {reply!r}")
+    check(engine.process.running(), "it goes on, so that an operator can ask it")
+    engine.kill()
+    run("umount", mount)
+    run("mount", "-o", "loop", image, mount)
+    engine.start()
+    engine.control("resume queue", "*/*")
+    wait_for(lambda: len(mx.messages) >= accepted, "all that was accepted arrives", 60)
+    wait_for(lambda: fill(world, engine, 1, 100_000) == (1, ""), "accepted again")
+    wait_for(lambda: len(mx.messages) == accepted + 1, "that arrives, too")
 
 
 @test("K11 a spool in memory (tmpfs): the start fails and says why")
