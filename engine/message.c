@@ -1,7 +1,8 @@
-/* The text behind the recipients: not-before and expires time if MESSAGE_TIMED; sender, vmta, job,
- * envid, helo, source_ip, user, pool and headers, each behind its length; then of each recipient
- * the address and, behind its length, the orcpt. A length is one byte, or LONG_TEXT and two: most
- * of these are short or empty, and a number each in the struct would be as long as they are. */
+/* The text behind the recipients: not-before and expires time if MESSAGE_TIMED; two bytes that say
+ * which of the fields below are there, a bit each, and those, each behind its length; then of each
+ * recipient the address and, behind its length, the orcpt. A length is one byte, or LONG_TEXT and
+ * two: most of these are short or empty, and a number each in the struct would be as long as they
+ * are. */
 #include "message.h"
 
 #include <assert.h>
@@ -17,13 +18,22 @@ static bool short_enough(struct bytes b)
     return b.len <= UINT16_MAX;
 }
 
+enum field { SENDER, VMTA, JOB, ENVID, HELO, SOURCE_IP, USER, POOL, HEADERS, FIELD_COUNT };
+
+static struct bytes field_of(const struct envelope *envelope, enum field field)
+{
+    const struct bytes fields[FIELD_COUNT] = {
+        [SENDER] = envelope->sender, [VMTA] = envelope->vmta, [JOB] = envelope->job,
+        [ENVID] = envelope->envid,   [HELO] = envelope->helo, [SOURCE_IP] = envelope->source_ip,
+        [USER] = envelope->user,     [POOL] = envelope->pool, [HEADERS] = envelope->headers,
+    };
+    return fields[field];
+}
+
 static bool fields_fit(const struct envelope *envelope)
 {
-    const struct bytes fields[] = {envelope->sender, envelope->vmta, envelope->job,
-                                   envelope->envid,  envelope->helo, envelope->source_ip,
-                                   envelope->user,   envelope->pool, envelope->headers};
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        if (!short_enough(fields[i])) {
+    for (enum field field = 0; field < FIELD_COUNT; field++) {
+        if (!short_enough(field_of(envelope, field))) {
             return false;
         }
     }
@@ -50,10 +60,12 @@ static size_t text_size(struct bytes text)
 /* Bytes in front of the first recipient's. */
 static size_t head_size(const struct envelope *envelope)
 {
-    return (is_timed(envelope) ? 2 * sizeof(int64_t) : 0) + text_size(envelope->sender) +
-           text_size(envelope->vmta) + text_size(envelope->job) + text_size(envelope->envid) +
-           text_size(envelope->helo) + text_size(envelope->source_ip) + text_size(envelope->user) +
-           text_size(envelope->pool) + text_size(envelope->headers);
+    size_t size = (is_timed(envelope) ? 2 * sizeof(int64_t) : 0) + sizeof(uint16_t);
+    for (enum field field = 0; field < FIELD_COUNT; field++) {
+        struct bytes text = field_of(envelope, field);
+        size += text.len == 0 ? 0 : text_size(text);
+    }
+    return size;
 }
 
 static size_t rcpts_size(const struct envelope *envelope)
@@ -91,15 +103,18 @@ static char *put_head(char *at, const struct envelope *envelope)
         int64_t times[2] = {envelope->not_before_wall_ms, envelope->expires_wall_ms};
         at = put(at, bytes_of((const char *)times, sizeof times));
     }
-    at = put_text(at, envelope->sender);
-    at = put_text(at, envelope->vmta);
-    at = put_text(at, envelope->job);
-    at = put_text(at, envelope->envid);
-    at = put_text(at, envelope->helo);
-    at = put_text(at, envelope->source_ip);
-    at = put_text(at, envelope->user);
-    at = put_text(at, envelope->pool);
-    return put_text(at, envelope->headers);
+    uint16_t fields = 0;
+    char *bits = at;
+    at += sizeof fields;
+    for (enum field field = 0; field < FIELD_COUNT; field++) {
+        struct bytes text = field_of(envelope, field);
+        if (text.len > 0) {
+            fields |= (uint16_t)(1U << field);
+            at = put_text(at, text);
+        }
+    }
+    memcpy(bits, &fields, sizeof fields);
+    return at;
 }
 
 static void put_rcpts(struct message *message, const struct envelope *envelope, char *at)
@@ -195,55 +210,66 @@ static struct bytes text_at(const char *at)
     return bytes_of(at, len);
 }
 
-static struct bytes after(struct bytes before)
+static struct bytes field_at(const struct message *message, enum field field)
 {
-    return text_at(before.data + before.len);
+    const char *at =
+        message_text(message) + ((message->flags & MESSAGE_TIMED) != 0 ? 2 * sizeof(int64_t) : 0);
+    uint16_t fields;
+    memcpy(&fields, at, sizeof fields);
+    at += sizeof fields;
+    if ((fields >> field & 1) == 0) {
+        return BYTES("");
+    }
+    for (unsigned before = fields & ((1U << field) - 1); before != 0; before &= before - 1) {
+        struct bytes text = text_at(at);
+        at = text.data + text.len;
+    }
+    return text_at(at);
 }
 
 struct bytes message_sender(const struct message *message)
 {
-    size_t times = (message->flags & MESSAGE_TIMED) != 0 ? 2 * sizeof(int64_t) : 0;
-    return text_at(message_text(message) + times);
+    return field_at(message, SENDER);
 }
 
 struct bytes message_vmta(const struct message *message)
 {
-    return after(message_sender(message));
+    return field_at(message, VMTA);
 }
 
 struct bytes message_job(const struct message *message)
 {
-    return after(message_vmta(message));
+    return field_at(message, JOB);
 }
 
 struct bytes message_envid(const struct message *message)
 {
-    return after(message_job(message));
+    return field_at(message, ENVID);
 }
 
 struct bytes message_helo(const struct message *message)
 {
-    return after(message_envid(message));
+    return field_at(message, HELO);
 }
 
 struct bytes message_source_ip(const struct message *message)
 {
-    return after(message_helo(message));
+    return field_at(message, SOURCE_IP);
 }
 
 struct bytes message_user(const struct message *message)
 {
-    return after(message_source_ip(message));
+    return field_at(message, USER);
 }
 
 struct bytes message_pool(const struct message *message)
 {
-    return after(message_user(message));
+    return field_at(message, POOL);
 }
 
 struct bytes message_headers(const struct message *message)
 {
-    return after(message_pool(message));
+    return field_at(message, HEADERS);
 }
 
 struct bytes rcpt_address(const struct rcpt *rcpt)
@@ -260,7 +286,7 @@ struct bytes rcpt_domain(const struct rcpt *rcpt)
 struct bytes rcpt_orcpt(const struct rcpt *rcpt)
 {
     struct bytes address = rcpt_address(rcpt);
-    return after(address);
+    return text_at(address.data + address.len);
 }
 
 size_t message_text_len(const struct message *message)
