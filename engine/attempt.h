@@ -72,6 +72,7 @@ struct attempt {
     bool tls_wanted;           /* the handshake begins when the send in flight is over */
     bool holds_source;         /* a place of its source address: site_sources.h */
     bool counted_open;         /* the scheduler no longer counts it as opening */
+    bool counted_up;           /* its site is known to have a connection: vmta/open_sites.h */
     struct gate_places places; /* of the limits it counts in */
     /* private: */
     uint16_t address_turn;              /* how many addresses of the route are done with */

@@ -22,6 +22,7 @@
 #include "source_check.h"
 #include "spools.h"
 #include "vmta/limits.h"
+#include "vmta/open_sites.h"
 #include "vmta/registry.h"
 
 #define EX_USAGE_            64 /* the first of sysexits, EX_CONFIG_ the last */
@@ -111,12 +112,14 @@ struct engine *engine_create(const struct engine_options *options, struct error 
     engine->limits = limits_create(LIMITS_MAX);
     engine->callers = callers_create(ENGINE_SESSIONS_MAX);
     engine->common_rates = common_rates_create();
+    engine->open_sites = open_sites_create();
     bool alone = engine->worker_count == 1;
     if (!alone) {
         engine->registry = registry_create(engine->worker_count, ENGINE_KEEPER, SCHEDULE_SITES_MAX);
     }
     if (engine->mailboxes == NULL || engine->limits == NULL || engine->callers == NULL ||
-        engine->common_rates == NULL || (!alone && engine->registry == NULL)) {
+        engine->common_rates == NULL || engine->open_sites == NULL ||
+        (!alone && engine->registry == NULL)) {
         error_set(error, EX_SOFTWARE_, "out of memory");
         engine->config = NULL; /* still the caller's */
         engine_destroy(engine);
@@ -690,6 +693,7 @@ void engine_destroy(struct engine *engine)
     }
     callers_destroy(engine->callers);
     registry_destroy(engine->registry);
+    open_sites_destroy(engine->open_sites);
     common_rates_destroy(engine->common_rates);
     limits_destroy(engine->limits);
     mailboxes_destroy(engine->mailboxes);

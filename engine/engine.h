@@ -24,6 +24,7 @@ struct control;
 struct common_rates;
 struct limits;
 struct mailboxes;
+struct open_sites;
 struct registry;
 struct scheduler;
 struct spools;
@@ -65,6 +66,7 @@ struct engine {
     struct mailboxes *mailboxes;
     struct limits *limits;
     struct common_rates *common_rates;
+    struct open_sites *open_sites;
     struct registry *registry; /* NULL with one worker */
     struct callers *callers;
     struct spools *spools;

@@ -21,6 +21,7 @@
 #include "site_mode.h"
 #include "site_sources.h"
 #include "spools.h"
+#include "vmta/open_sites.h"
 
 #define STALLED_WAIT_MS 5     /* outcomes wait to be written: soon over */
 #define PASSED_WAIT_MS  10000 /* of several journals this one is: they may be very many */
@@ -429,6 +430,10 @@ static void stop_opening(struct attempt *attempt)
 void schedule_opened(struct scheduler *scheduler, struct attempt *attempt)
 {
     stop_opening(attempt);
+    if (scheduler->open_sites != NULL && !attempt->counted_up) {
+        attempt->counted_up = true;
+        open_sites_add(scheduler->open_sites, bytes_from_string(attempt->site->name));
+    }
     schedule_mark(scheduler, attempt->site);
 }
 
@@ -451,6 +456,9 @@ void schedule_closed(struct scheduler *scheduler, struct attempt *attempt)
 {
     struct site *site = attempt->site;
     stop_opening(attempt);
+    if (attempt->counted_up) {
+        open_sites_remove(scheduler->open_sites, bytes_from_string(site->name));
+    }
     schedule_busy(attempt);
     list_remove(&attempt->site_node);
     assert(site->attempt_count > 0);
@@ -515,6 +523,7 @@ struct scheduler *scheduler_create(const struct scheduler_options *options)
     map_init(&scheduler->lanes, SCHEDULE_VMTAS_MAX);
     pauses_init(&scheduler->pauses);
     scheduler->common_rates = options->common_rates;
+    scheduler->open_sites = options->open_sites;
     schedule_keeping_init(scheduler);
     list_init(&scheduler->all_sites);
     list_init(&scheduler->all_lanes);

@@ -23,6 +23,7 @@
 
 struct attempt;
 struct common_rates;
+struct open_sites;
 struct config;
 struct config_vmta;
 struct spools;
@@ -67,6 +68,7 @@ struct scheduler {
     struct timer clock_timer;
     uint64_t full_since_ms; /* rates that write nothing begin full as of then; 0: empty */
     struct common_rates *common_rates;
+    struct open_sites *open_sites;
     struct gates gates;
     struct gate *total; /* total-max-smtp-out */
     struct pauses pauses;
@@ -90,6 +92,7 @@ struct scheduler_options {
     struct spools *spools;
     struct limits *limits;
     struct common_rates *common_rates;
+    struct open_sites *open_sites; /* all workers'; NULL: nobody asks */
     struct mailboxes *mailboxes;
     const struct config *config;
     uint32_t worker, workers;

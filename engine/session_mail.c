@@ -355,10 +355,18 @@ static struct bytes fallback_vmta(const struct session *session)
     return name.len == 0 ? session->default_vmta : name;
 }
 
+static struct bytes first_domain(struct reception *reception)
+{
+    if (reception->rcpt_count == 0) {
+        return BYTES("");
+    }
+    const struct envelope_rcpt *rcpt = reception_rcpts(reception);
+    return bytes_slice(rcpt->address, rcpt->address.len - rcpt->domain_len, rcpt->address.len);
+}
+
 static const char *choose_vmta(const struct session *session, struct vmta_choice *choice)
 {
     struct vmta_chooser *vmtas = session->home->options.vmtas;
-    uint32_t rcpts = session->reception->rcpt_count;
     struct bytes name;
     const char *refusal = named_in_header(session, &name);
     if (refusal == NULL && name.len == 0) {
@@ -367,13 +375,16 @@ static const char *choose_vmta(const struct session *session, struct vmta_choice
     if (refusal != NULL) {
         return refusal;
     }
-    enum vmta_answer answer =
-        vmta_choose(vmtas, name.len == 0 ? session->default_vmta : name, rcpts, choice);
+    struct vmta_wish wish = {.name = name.len == 0 ? session->default_vmta : name,
+                             .domain = first_domain(session->reception),
+                             .rcpt_count = session->reception->rcpt_count};
+    enum vmta_answer answer = vmta_choose(vmtas, &wish, choice);
     if (answer == VMTA_UNKNOWN) {
         if (session->source->reject_invalid_virtual_mta) {
             return "550 5.5.0 Unknown virtual MTA";
         }
-        answer = vmta_choose(vmtas, fallback_vmta(session), rcpts, choice);
+        wish.name = fallback_vmta(session);
+        answer = vmta_choose(vmtas, &wish, choice);
     }
     return answer == VMTA_CHOSEN ? NULL : share_full;
 }

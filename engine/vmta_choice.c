@@ -114,34 +114,53 @@ static bool take_member(const struct vmta_chooser *chooser, const struct config_
     return true;
 }
 
+struct candidate {
+    const struct vmta_chooser *chooser;
+    const struct config_pool *pool;
+    const struct vmta_wish *wish;
+};
+
+static bool is_connected(const void *owner, uint32_t place)
+{
+    const struct candidate *candidate = owner;
+    const struct vmta_chooser_options *options = &candidate->chooser->options;
+    struct bytes name = candidate->pool->settings.members.items[place].name;
+    return options->connected(options->owner, name, candidate->wish->domain) &&
+           admits(candidate->chooser, name, candidate->wish->rcpt_count);
+}
+
 static enum vmta_answer choose_member(struct vmta_chooser *chooser, const struct config_pool *pool,
-                                      uint32_t rcpt_count, struct vmta_choice *choice)
+                                      const struct vmta_wish *wish, struct vmta_choice *choice)
 {
     size_t count = pool->settings.members.count;
     struct vmta_pool *turns = turns_of(chooser, pool);
+    const struct candidate candidate = {chooser, pool, wish};
+    const struct vmta_pool_preference connected = {is_connected, &candidate};
+    bool sticky = chooser->options.connected != NULL && wish->domain.len > 0;
     for (size_t i = 0; turns != NULL && i < count; i++) {
-        if (take_member(chooser, pool, vmta_pool_next(turns), rcpt_count, choice)) {
+        uint32_t place = vmta_pool_next(turns, sticky ? &connected : NULL);
+        if (take_member(chooser, pool, place, wish->rcpt_count, choice)) {
             return VMTA_CHOSEN;
         }
     }
     /* Those turns may all have been of one that is heavy and full. */
     for (size_t i = 0; turns != NULL && i < count; i++) {
-        if (take_member(chooser, pool, i, rcpt_count, choice)) {
+        if (take_member(chooser, pool, i, wish->rcpt_count, choice)) {
             return VMTA_CHOSEN;
         }
     }
     return VMTA_FULL;
 }
 
-enum vmta_answer vmta_choose(struct vmta_chooser *chooser, struct bytes name, uint32_t rcpt_count,
+enum vmta_answer vmta_choose(struct vmta_chooser *chooser, const struct vmta_wish *wish,
                              struct vmta_choice *choice)
 {
-    const struct config_vmta *vmta = config_vmta(chooser->options.config, name);
+    const struct config_vmta *vmta = config_vmta(chooser->options.config, wish->name);
     if (vmta == NULL) {
-        const struct config_pool *pool = config_pool(chooser->options.config, name);
-        return pool == NULL ? VMTA_UNKNOWN : choose_member(chooser, pool, rcpt_count, choice);
+        const struct config_pool *pool = config_pool(chooser->options.config, wish->name);
+        return pool == NULL ? VMTA_UNKNOWN : choose_member(chooser, pool, wish, choice);
     }
-    if (!admits(chooser, vmta->name, rcpt_count)) {
+    if (!admits(chooser, vmta->name, wish->rcpt_count)) {
         return VMTA_FULL;
     }
     *choice = (struct vmta_choice){.vmta = vmta->name, .pool = BYTES("")};

@@ -20,6 +20,7 @@
 #include "schedule.h"
 #include "session.h"
 #include "spools.h"
+#include "vmta/open_sites.h"
 #include "vmta/registry.h"
 #include "vmta_choice.h"
 
@@ -56,6 +57,21 @@ static bool on_admits(void *owner, struct bytes vmta, uint32_t rcpt_count)
 {
     struct worker *worker = owner;
     return engine_admits(worker->engine, worker->config, vmta, rcpt_count);
+}
+
+/* Of the queue that the rules of now send such mail to. */
+static bool on_connected(void *owner, struct bytes vmta, struct bytes domain)
+{
+    const struct worker *worker = owner;
+    struct destination to =
+        destination_of(worker->config, (struct destination){.vmta = vmta, .domain = domain});
+    char memory[SITE_NAME_MAX];
+    struct buffer name;
+    buffer_init(&name, memory, sizeof memory);
+    buffer_put_bytes(&name, to.domain);
+    buffer_put_char(&name, '/');
+    buffer_put_bytes(&name, to.vmta);
+    return !name.overflowed && open_sites_has(worker->engine->open_sites, buffer_bytes(&name));
 }
 
 static bool on_is_own_listener(void *owner, const struct address *address)
@@ -121,6 +137,7 @@ static int create_delivery(struct worker *worker, struct error *error)
         .spools = engine->spools,
         .limits = engine->limits,
         .common_rates = engine->common_rates,
+        .open_sites = engine->open_sites,
         .mailboxes = engine->mailboxes,
         .config = worker->config,
         .worker = worker->index,
@@ -167,6 +184,7 @@ static int create_sessions(struct worker *worker, struct error *error)
         .config = worker->config,
         .worker = worker->index,
         .admits = on_admits,
+        .connected = on_connected,
         .owner = worker,
     });
     worker->sessions = sessions_create(&(struct sessions_options){
