@@ -1,4 +1,5 @@
-/* A directory, an io and a fake spool for test_accounting.c, which alone includes this. */
+/* A directory, an io and a fake spool for the tests of accounting on a real file system. Include
+ * once per binary. */
 #ifndef TESTS_UNIT_ACCOUNTING_PLACE_H
 #define TESTS_UNIT_ACCOUNTING_PLACE_H
 
@@ -126,7 +127,7 @@ static void run_turns(int count)
     }
 }
 
-static void run_for(uint64_t ms)
+static inline void run_for(uint64_t ms)
 {
     uint64_t until_ms = io_now_ms(place.io) + ms;
     while (io_now_ms(place.io) < until_ms) {
@@ -204,6 +205,13 @@ static void append_to(const char *path, const char *text)
     CHECK(fd >= 0);
     CHECK_INT(write(fd, text, strlen(text)), strlen(text));
     close(fd);
+}
+
+static int errors_logged;
+
+static void count_errors(enum logger_level level, const char *line)
+{
+    errors_logged += level == LOGGER_ERROR ? 1 : 0;
 }
 
 #endif

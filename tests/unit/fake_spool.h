@@ -56,7 +56,7 @@ static void fake_reset(void (*event)(uint64_t, struct event *))
 }
 
 /* Those who used it are dead. A state that was put and not yet durable is kept or lost. */
-static void fake_crash(bool keep_pending)
+static inline void fake_crash(bool keep_pending)
 {
     list_init(&fake.followers);
     list_init(&fake.barriers);
