@@ -39,6 +39,7 @@ struct attempts *attempts_create(const struct attempts_options *options)
     attempts->outcomes = options->outcomes;
     attempts->worker = options->worker;
     attempts->dialogue_log = options->dialogue_log;
+    attempts->helpers = options->helpers;
     attempts->freebind = options->allow_no_source_address;
     outbound_tls_init(&attempts->tls, options->tls);
     host_faults_init(&attempts->host_faults);
@@ -166,7 +167,7 @@ static void report_failure(struct attempt *attempt)
                      attempt->failure_stage_name, attempt->failure, !others_work);
 }
 
-static void finish(struct attempt *attempt)
+void attempt_finish(struct attempt *attempt)
 {
     report_failure(attempt);
     destroy(attempt);
@@ -306,7 +307,7 @@ static void try_address(struct attempt *attempt)
                                attempt->peer_text);
         }
     }
-    finish(attempt);
+    attempt_finish(attempt);
 }
 
 static void next_address(struct attempt *attempt)
@@ -350,7 +351,7 @@ static void on_resolved(struct resolve_request *request, struct route *route)
         attempt->bounce_queue = true;
         attempt->no_mx = request->no_mx;
         free(job);
-        finish(attempt);
+        attempt_finish(attempt);
         return;
     }
     free(job);
@@ -368,7 +369,7 @@ static void start_resolving(struct attempt *attempt)
     struct resolve_job *job = calloc(1, sizeof *job);
     if (job == NULL) {
         attempt_note_error(attempt, "dns", "4.3.0", "out of memory", "");
-        finish(attempt);
+        attempt_finish(attempt);
         return;
     }
     job->attempt = attempt;
@@ -564,7 +565,7 @@ static void on_closed(struct connection *connection)
         attempt->try_next_address = false;
         next_address(attempt);
     } else {
-        finish(attempt);
+        attempt_finish(attempt);
     }
 }
 
@@ -630,7 +631,6 @@ static void on_start(struct timer *timer)
     timer_init(&attempt->timer, attempt_on_timer);
     if (local_delivery_takes(attempt->site->settings)) {
         local_delivery_run(attempt);
-        finish(attempt);
     } else {
         start_resolving(attempt);
     }
@@ -667,7 +667,7 @@ void attempt_abort(struct attempt *attempt)
     if (state == ATTEMPT_RESOLVING) {
         if (attempt->resolving != NULL) {
             resolve_cancel(&attempt->resolving->request); /* goes on in on_resolved */
-        } else {
+        } else if (attempt->local == NULL) { /* else when the message at hand is dealt with */
             destroy(attempt);
         }
         return;

@@ -23,11 +23,13 @@
 
 struct attempts;
 struct dialogue_log;
+struct local_job;
 struct scheduler;
 struct site;
 struct queue;
 struct outcomes;
 struct vmta_source;
+struct work_pool;
 
 #define ATTEMPT_HELD_MS           1000   /* a prepared message whose rates are not free goes back */
 #define ATTEMPT_CARRY_MS          30000  /* a carried one waits so long for the reply before it */
@@ -84,7 +86,8 @@ struct attempt {
     bool failure_said;     /* the failure is the peer's reply, not words of ours */
     bool no_mx;            /* and of mail older than bounce-upon-no-mx */
     struct resolve_job *resolving;
-    struct reply *failure; /* why the addresses so far failed; from malloc, NULL = none */
+    struct local_job *local; /* where mail is delivered without a peer; NULL: it is not */
+    struct reply *failure;   /* why the addresses so far failed; from malloc, NULL = none */
     const char *failure_stage_name;
     struct timer timer; /* held or carried transaction, idle time */
     uint64_t wake_ms;   /* when it fires */
@@ -112,6 +115,7 @@ struct attempts_options {
     struct outcomes *outcomes;
     struct tls_worker *tls;
     struct dialogue_log *dialogue_log; /* NULL: no site's policy logs */
+    struct work_pool *helpers;         /* for deliveries into files */
     uint32_t worker, attempts_max;
     size_t prepared_bytes_max;
     bool allow_no_source_address;

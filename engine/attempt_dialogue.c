@@ -7,6 +7,7 @@
 #include "attempt.h"
 #include "attempt_private.h"
 #include "io/io.h"
+#include "local_job.h"
 #include "policy/settings.h"
 #include "queue.h"
 #include "schedule.h"
@@ -212,7 +213,9 @@ static void begin_next(struct attempt *attempt)
 void attempt_on_prepared(struct attempt *attempt, struct transaction *transaction)
 {
     (void)transaction;
-    if (attempt->state == ATTEMPT_READY) {
+    if (attempt->local != NULL) {
+        local_job_on_prepared(attempt->local);
+    } else if (attempt->state == ATTEMPT_READY) {
         attempt_pump(attempt);
     }
 }

@@ -16,6 +16,7 @@ struct attempts {
     struct outcomes *outcomes;
     struct preparer *preparer;
     struct dialogue_log *dialogue_log;
+    struct work_pool *helpers;
     struct slab *slab;
     struct outbound_tls tls;
     struct host_faults host_faults;
@@ -35,6 +36,9 @@ void attempt_note_error(struct attempt *attempt, const char *stage_name, const c
 
 /* Closes the connection; afterwards the next address is tried (before READY) or it ends. */
 void attempt_close(struct attempt *attempt, enum connection_close how, bool try_next);
+
+/* Nothing of it is under way: tells its queue why it failed, if it did, and frees it. */
+void attempt_finish(struct attempt *attempt);
 
 /* Starts the handshake the client core asked for. */
 void attempt_start_tls(struct attempt *attempt);

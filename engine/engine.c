@@ -17,6 +17,8 @@
 #include "common_rates.h"
 #include "control.h"
 #include "io/io.h"
+#include "io/work.h"
+#include "local_delivery.h"
 #include "policy/config.h"
 #include "schedule.h"
 #include "source_check.h"
@@ -37,6 +39,7 @@
 #define RCPTS_MAX            20000000     /* resident at once; memory is what limits before */
 #define WALL_STEP_MS         2000 /* a difference the kernel's slewing does not make in one turn */
 #define MEMORY_CHECK_MS      250
+#define HELPERS              2   /* threads for what blocks: deliveries into files */
 #define DESCRIPTORS_RESERVED 256 /* segments, files, control, resolver */
 
 static struct worker *keeper(struct engine *engine)
@@ -113,12 +116,13 @@ struct engine *engine_create(const struct engine_options *options, struct error 
     engine->callers = callers_create(ENGINE_SESSIONS_MAX);
     engine->common_rates = common_rates_create();
     engine->open_sites = open_sites_create();
+    engine->helpers = work_pool_create(HELPERS, LOCAL_FILES_MAX);
     bool alone = engine->worker_count == 1;
     if (!alone) {
         engine->registry = registry_create(engine->worker_count, ENGINE_KEEPER, SCHEDULE_SITES_MAX);
     }
     if (engine->mailboxes == NULL || engine->limits == NULL || engine->callers == NULL ||
-        engine->common_rates == NULL || engine->open_sites == NULL ||
+        engine->common_rates == NULL || engine->open_sites == NULL || engine->helpers == NULL ||
         (!alone && engine->registry == NULL)) {
         error_set(error, EX_SOFTWARE_, "out of memory");
         engine->config = NULL; /* still the caller's */
@@ -691,6 +695,7 @@ void engine_destroy(struct engine *engine)
     if (engine == NULL) {
         return;
     }
+    work_pool_destroy(engine->helpers);
     callers_destroy(engine->callers);
     registry_destroy(engine->registry);
     open_sites_destroy(engine->open_sites);

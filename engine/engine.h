@@ -22,6 +22,7 @@ struct callers;
 struct config;
 struct control;
 struct common_rates;
+struct work_pool;
 struct limits;
 struct mailboxes;
 struct open_sites;
@@ -67,6 +68,7 @@ struct engine {
     struct limits *limits;
     struct common_rates *common_rates;
     struct open_sites *open_sites;
+    struct work_pool *helpers;
     struct registry *registry; /* NULL with one worker */
     struct callers *callers;
     struct spools *spools;

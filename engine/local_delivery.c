@@ -4,6 +4,7 @@
 
 #include "attempt_private.h"
 #include "io/io.h"
+#include "local_job.h"
 #include "outcome.h"
 #include "queue.h"
 #include "schedule.h"
@@ -17,7 +18,40 @@ static void give_back_from(struct transaction *transaction, uint32_t first, uint
     }
 }
 
-static void discard(struct attempt *attempt, struct transaction *transaction, uint32_t count)
+/* NULL: nothing more may leave now; the site has been put where it waits. */
+static struct transaction *take_next(struct attempt *attempt)
+{
+    struct attempts *attempts = attempt->attempts;
+    struct transaction *transaction = schedule_next(attempts->scheduler, attempt);
+    if (transaction == NULL) {
+        return NULL;
+    }
+    uint64_t again_ms; /* not needed: an opening asks the rates itself */
+    uint32_t granted =
+        schedule_take_rate(attempts->scheduler, attempt, transaction->rcpt_count, &again_ms);
+    give_back_from(transaction, granted, io_now_ms(attempts->io));
+    if (granted == 0) {
+        prepare_free(transaction);
+        return NULL;
+    }
+    prepare_cut(transaction, granted);
+    attempt->messages_sent++;
+    return transaction;
+}
+
+void local_delivery_answer(struct attempt *attempt, struct transaction *transaction,
+                           const struct reply *reply)
+{
+    for (uint32_t i = 0; i < transaction->rcpt_count; i++) {
+        struct rcpt *rcpt = transaction->rcpts[i];
+        transaction->rcpts[i] = NULL; /* its queue's or the spool's from here on */
+        outcome_of_rcpt(attempt->attempts->outcomes, attempt, rcpt, CLIENT_STAGE_FINAL, reply,
+                        false);
+    }
+    prepare_free(transaction);
+}
+
+static void discard(struct attempt *attempt, struct transaction *transaction)
 {
     struct reply reply;
     if (attempt->site->settings->discard_as_bounce) {
@@ -25,38 +59,32 @@ static void discard(struct attempt *attempt, struct transaction *transaction, ui
     } else {
         reply_make(&reply, 250, "2.0.0", "discarded, as this queue's type says");
     }
-    for (uint32_t i = 0; i < count; i++) {
-        struct rcpt *rcpt = transaction->rcpts[i];
-        transaction->rcpts[i] = NULL; /* its queue's or the spool's from here on */
-        outcome_of_rcpt(attempt->attempts->outcomes, attempt, rcpt, CLIENT_STAGE_FINAL, &reply,
-                        false);
-    }
+    local_delivery_answer(attempt, transaction, &reply);
 }
 
-/* False: nothing more may leave now; the site has been put where it waits. */
-static bool deliver_next(struct attempt *attempt)
+static bool may_take_more(const struct attempt *attempt)
 {
-    struct attempts *attempts = attempt->attempts;
-    struct transaction *transaction = schedule_next(attempts->scheduler, attempt);
-    if (transaction == NULL) {
+    if (attempt->local != NULL && !local_job_fits(attempt->local)) {
         return false;
     }
-    uint64_t again_ms; /* not needed: an opening asks the rates itself */
-    uint32_t granted =
-        schedule_take_rate(attempts->scheduler, attempt, transaction->rcpt_count, &again_ms);
-    give_back_from(transaction, granted, io_now_ms(attempts->io));
-    if (granted > 0) {
-        attempt->messages_sent++;
-        discard(attempt, transaction, granted);
-    }
-    prepare_free(transaction);
-    return granted > 0;
+    uint64_t max = attempt->site->settings->max_msg_per_connection;
+    max = max == 0 || max > LOCAL_MESSAGES_MAX ? LOCAL_MESSAGES_MAX : max;
+    return attempt->messages_sent < max && attempt->state != ATTEMPT_CLOSING && !attempt->quitting;
 }
 
-static uint64_t messages_max(const struct attempt *attempt)
+void local_delivery_go_on(struct attempt *attempt)
 {
-    uint64_t max = attempt->site->settings->max_msg_per_connection;
-    return max == 0 || max > LOCAL_MESSAGES_MAX ? LOCAL_MESSAGES_MAX : max;
+    struct transaction *transaction;
+    while (may_take_more(attempt) && (transaction = take_next(attempt)) != NULL) {
+        if (attempt->local != NULL) {
+            local_job_deliver(attempt->local, transaction);
+            return; /* it comes back here */
+        }
+        discard(attempt, transaction);
+    }
+    local_job_destroy(attempt->local);
+    attempt->local = NULL;
+    attempt_finish(attempt);
 }
 
 void local_delivery_run(struct attempt *attempt)
@@ -64,7 +92,13 @@ void local_delivery_run(struct attempt *attempt)
     assert(attempt->state == ATTEMPT_RESOLVING && attempt->resolving == NULL);
     attempt->tls_level = TLS_NEED_DANE; /* it goes over no wire: every queue's need is met */
     attempt->queue = NULL;              /* of whichever queue of the site */
-    uint64_t max = messages_max(attempt);
-    while (attempt->messages_sent < max && deliver_next(attempt)) {
+    if (local_delivery_is_work(attempt->site->settings)) {
+        attempt->local = local_job_create(attempt);
+        if (attempt->local == NULL) {
+            attempt_finish(attempt); /* no memory: the next one may have some */
+            return;
+        }
+        schedule_opened(attempt->attempts->scheduler, attempt);
     }
+    local_delivery_go_on(attempt);
 }

@@ -12,6 +12,7 @@
 #include "attempt.h"
 #include "base/logger.h"
 #include "gates.h"
+#include "local_delivery.h"
 #include "outcome.h"
 #include "policy/config.h"
 #include "policy/domain.h"
@@ -107,6 +108,9 @@ static bool wants_connection(const struct site *site)
 
 static struct gate_places places_for(const struct site *site)
 {
+    if (local_delivery_is_work(site->settings)) {
+        return (struct gate_places){.gates = {[GATE_TOTAL] = site->scheduler->files}};
+    }
     return (struct gate_places){.gates = {[GATE_VMTA] = site->lane->gate,
                                           [GATE_TOTAL] = site->scheduler->total,
                                           [GATE_DOMAIN] = site->domain_gate,
@@ -487,7 +491,7 @@ static void give_way(struct gate_places *places)
 static bool init_gates(struct scheduler *scheduler)
 {
     struct gates *gates = &scheduler->gates;
-    gates_init(gates, SCHEDULE_SITES_MAX + 3 * SCHEDULE_VMTAS_MAX + 1);
+    gates_init(gates, SCHEDULE_SITES_MAX + 3 * SCHEDULE_VMTAS_MAX + 2);
     gates->io = scheduler->io;
     gates->mailboxes = scheduler->mailboxes;
     gates->worker = scheduler->worker;
@@ -496,8 +500,15 @@ static bool init_gates(struct scheduler *scheduler)
     gates->give_way = give_way;
     gates->of_worker = gates_of_worker;
     struct limit *total = limits_entry(scheduler->limits, LIMIT_TOTAL, BYTES("smtp-out"));
-    scheduler->total = total == NULL ? NULL : gates_obtain(gates, total, GATE_TOTAL);
-    return scheduler->total != NULL;
+    struct limit *files = limits_entry(scheduler->limits, LIMIT_TOTAL, BYTES("files"));
+    if (total == NULL || files == NULL) {
+        return false;
+    }
+    struct limit_wakes wakes = {0}; /* nobody waits yet */
+    limit_set_max(files, LOCAL_FILES_MAX, &wakes);
+    scheduler->total = gates_obtain(gates, total, GATE_TOTAL);
+    scheduler->files = gates_obtain(gates, files, GATE_TOTAL);
+    return scheduler->total != NULL && scheduler->files != NULL;
 }
 
 struct scheduler *scheduler_create(const struct scheduler_options *options)

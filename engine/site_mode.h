@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "kept.h"
+#include "local_delivery.h"
 #include "policy/settings.h"
 #include "site.h"
 #include "smtp/reply.h"
@@ -62,6 +63,9 @@ struct rate_value site_backoff_msg_rate(const struct site *site);
 
 static inline uint64_t site_max_smtp_out(const struct site *site)
 {
+    if (local_delivery_is_work(site->settings)) {
+        return UINT64_MAX; /* these have a limit of their own */
+    }
     return site_in_backoff(site) ? site_backoff_max_smtp_out(site) : site->settings->max_smtp_out;
 }
 

@@ -162,6 +162,7 @@ static int create_delivery(struct worker *worker, struct error *error)
         .outcomes = worker->outcomes,
         .tls = worker->tls,
         .dialogue_log = &worker->dialogue_log,
+        .helpers = engine->helpers,
         .worker = worker->index,
         .attempts_max = ATTEMPTS_MAX,
         .prepared_bytes_max = PREPARED_BYTES_MAX,

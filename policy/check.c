@@ -81,9 +81,52 @@ static void check_order(struct loader *loader, const struct setting *setting, st
 static void check_type(struct loader *loader, const struct setting *setting)
 {
     const uint32_t *type = setting->data;
-    if (*type == QUEUE_PIPE || *type == QUEUE_FILE || *type == QUEUE_HTTP) {
+    if (*type == QUEUE_PIPE || *type == QUEUE_HTTP) {
         report_warning(loader->report, &setting->place,
-                       "type: only smtp and discard are in effect, this mail goes by SMTP");
+                       "type: only smtp, file and discard are in effect, this mail goes by SMTP");
+    }
+}
+
+/* What `file-format` of the same block says; an inherited one is not looked for. */
+static bool is_mailbox(const struct block *block)
+{
+    for (const struct setting *s = block->first; s != NULL; s = s->next) {
+        const uint32_t *format = s->data;
+        if (strcmp(s->directive->name, "file-format") == 0 && *format == FILE_APPEND_MBOX) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void on_there(void *to, const char *path)
+{
+    *(bool *)to = path != NULL;
+}
+
+/* A directory that is missing may yet be made before the first mail comes. */
+static void check_destination(struct loader *loader, const struct block *block,
+                              const struct setting *setting)
+{
+    const struct bytes *path = setting->data;
+    struct bytes directory = *path;
+    while (is_mailbox(block) && directory.len > 0 && directory.data[--directory.len] != '/') {
+    }
+    char pattern[2 * ERROR_TEXT_MAX];
+    struct buffer out;
+    buffer_init(&out, pattern, sizeof pattern - 1);
+    for (size_t i = 0; i < directory.len; i++) {
+        if (strchr("*?[\\", directory.data[i]) != NULL) {
+            buffer_put_char(&out, '\\');
+        }
+        buffer_put_char(&out, directory.data[i]);
+    }
+    bool fits = buffer_put_string(&out, "/."), there = false;
+    pattern[out.len] = '\0';
+    int result = loader->files->glob(loader->files->owner, pattern, on_there, &there);
+    if (path->len > 0 && fits && result == 0 && !there) {
+        report_warning(loader->report, &setting->place, "file-destination: no directory %.*s%s",
+                       BYTES_FMT(directory), directory.len == 0 ? "/" : "");
     }
 }
 
@@ -124,6 +167,8 @@ static void check_references(struct loader *loader, const struct block *block)
         if (s->directive->scope == SCOPE_DOMAIN && s->directive->type == VALUE_WORD &&
             strcmp(s->directive->name, "type") == 0) {
             check_type(loader, s);
+        } else if (strcmp(s->directive->name, "file-destination") == 0) {
+            check_destination(loader, block, s);
         } else if (strcmp(s->directive->name, "jobid-prefix") == 0) {
             check_job_prefix(loader, s);
         } else if (strcmp(s->directive->name, "bcc") == 0) {

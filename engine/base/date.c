@@ -28,7 +28,14 @@ static struct civil civil_from_days(int64_t days)
     };
 }
 
-const char *date_rfc5322(int64_t wall_ms, char out[DATE_RFC5322_MAX])
+/* A moment taken apart, with its names. */
+struct moment {
+    struct civil civil;
+    int hour, minute, second;
+    const char *weekday, *month; /* three letters each, no NUL */
+};
+
+static struct moment moment_of(int64_t wall_ms)
 {
     static const char weekdays[] = "ThuFriSatSunMonTueWed"; /* 1970-01-01 was a Thursday */
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
@@ -36,10 +43,29 @@ const char *date_rfc5322(int64_t wall_ms, char out[DATE_RFC5322_MAX])
     seconds = seconds < YEAR_1 ? YEAR_1 : seconds > YEAR_MAX ? YEAR_MAX : seconds;
     int64_t days = (seconds - (seconds < 0 ? DAY_S - 1 : 0)) / DAY_S;
     int second = (int)(seconds - days * DAY_S);
-    int weekday = (int)((days % 7 + 7) % 7);
     struct civil civil = civil_from_days(days);
-    snprintf(out, DATE_RFC5322_MAX, "%.3s, %02d %.3s %04d %02d:%02d:%02d +0000",
-             weekdays + weekday * 3, civil.day, months + (civil.month - 1) * 3, civil.year,
-             second / 3600, second / 60 % 60, second % 60);
+    return (struct moment){
+        .civil = civil,
+        .hour = second / 3600,
+        .minute = second / 60 % 60,
+        .second = second % 60,
+        .weekday = weekdays + (days % 7 + 7) % 7 * 3,
+        .month = months + (civil.month - 1) * 3,
+    };
+}
+
+const char *date_rfc5322(int64_t wall_ms, char out[DATE_RFC5322_MAX])
+{
+    struct moment at = moment_of(wall_ms);
+    snprintf(out, DATE_RFC5322_MAX, "%.3s, %02d %.3s %04d %02d:%02d:%02d +0000", at.weekday,
+             at.civil.day, at.month, at.civil.year, at.hour, at.minute, at.second);
+    return out;
+}
+
+const char *date_asctime(int64_t wall_ms, char out[DATE_ASCTIME_MAX])
+{
+    struct moment at = moment_of(wall_ms);
+    snprintf(out, DATE_ASCTIME_MAX, "%.3s %.3s %2d %02d:%02d:%02d %04d", at.weekday, at.month,
+             at.civil.day, at.hour, at.minute, at.second, at.civil.year);
     return out;
 }

@@ -2,10 +2,13 @@
 """Deliveries that are not SMTP, seen in the records and at the sink: a test for each.
 
     tests/peers/policy_local.py BUILD [NAME…]"""
+import fcntl
+import re
 import sys
+import time
 from collections import Counter
 
-from harness import check_equal, main, test
+from harness import check, check_equal, main, test, wait_for
 
 
 def domain(name, *lines):
@@ -68,6 +71,175 @@ def discard_after_reload(world):
     records = engine.wait_records("d", 2)
     check_equal([one["dlvType"] for one in records], ["smtp", "discard"], "dlvType")
     check_equal(len(mx.messages), 1, "messages at the sink")
+
+
+MESSAGE = b"Subject: x\r\n\r\nFrom me\r\n>From you\r\n.dot\r\n"
+AS_FILE = "Subject: x\n\nFrom me\n>From you\n.dot\n"
+HEAD = "add-received-header no"
+
+
+def folder(world, name="out"):
+    path = world.work / name
+    path.mkdir()
+    return path
+
+
+def without_hidden(path):
+    return sorted(one for one in path.iterdir() if not one.name.startswith("."))
+
+
+def text_of(path):
+    with open(path, newline="") as file:
+        return file.read()
+
+
+# effect: domain type
+# effect: domain file-destination
+@test("type file: each message becomes a file, delivered when it is there")
+def new_files(world):
+    mx, out = world.mx(), folder(world)
+    engine = world.engine(source=HEAD,
+                          extra=domain("file.test", "type file", f"file-destination {out}"))
+    for _ in range(30):
+        world.send(["a@file.test", "b@file.test"], content=MESSAGE)
+    records = engine.wait_records("d", 60)
+    engine.wait_empty()
+    files = without_hidden(out)
+    check_equal((len(files), {text_of(one) for one in files}), (30, {AS_FILE}), "files")
+    check_equal(list(out.iterdir()) and len(list(out.iterdir())), 30, "names with hidden ones")
+    check_equal({(one["dlvType"], one["dsnStatus"][:5]) for one in records}, {("file", "2.0.0")},
+                "dlvType and dsnStatus")
+    told = {one["dsnDiag"].rsplit("/", 1)[1] for one in records}
+    check_equal(told, {one.name for one in files}, "names in the records")
+    check_equal(len(mx.messages), 0, "messages at the sink")
+
+
+@test("type file: a message of many windows is whole, an empty one is an empty file")
+def large_and_empty(world):
+    out = folder(world)
+    world.mx()
+    engine = world.engine(source=HEAD,
+                          extra=domain("file.test", "type file", f"file-destination {out}"))
+    large = b"Subject: x\r\n\r\n" + b"".join(b"%070d\r\n" % i for i in range(20000))
+    world.send("a@file.test", content=large)
+    engine.wait_records("d", 1)
+    check_equal([text_of(one) for one in without_hidden(out)],
+                [large.decode().replace("\r\n", "\n")], "the file")
+
+
+# effect: domain file-format
+@test("file-format newfile-pickup: the envelope stands before the message")
+def pickup_files(world):
+    out = folder(world)
+    world.mx()
+    engine = world.engine(source=HEAD,
+                          extra=domain("file.test", "type file", "file-format newfile-pickup",
+                                       f"file-destination {out}"))
+    world.send(["a@file.test", "b@file.test"], content=MESSAGE)
+    engine.wait_records("d", 2)
+    envelope = "x-sender: sender@in.test\nx-receiver: a@file.test\nx-receiver: b@file.test\n"
+    check_equal([text_of(one) for one in without_hidden(out)], [envelope + AS_FILE], "the file")
+
+
+@test("file-format newfile-pickup: no line of the message passes for a line of its envelope")
+def pickup_files_smuggling(world):
+    out = folder(world)
+    world.mx()
+    engine = world.engine(source=HEAD,
+                          extra=domain("file.test", "type file", "file-format newfile-pickup",
+                                       f"file-destination {out}"))
+    world.send("a@file.test", content=b"X-Receiver: evil@a.test\r\n" + MESSAGE)
+    engine.wait_records("d", 1)
+    lines = text_of(without_hidden(out)[0]).split("\n")
+    check_equal(lines[:4], ["x-sender: sender@in.test", "x-receiver: a@file.test",
+                            "x-envelope-end: yes", "X-Receiver: evil@a.test"], "first lines")
+
+
+@test("file-format append-mbox: messages follow one another, From lines are quoted")
+def mailbox(world):
+    out = folder(world)
+    world.mx()
+    engine = world.engine(source=HEAD, workers=2,
+                          extra=domain("file.test", "type file", "file-format append-mbox",
+                                       f"file-destination {out}/mbox"))
+    for _ in range(20):
+        world.send(["a@file.test"], content=MESSAGE)
+    world.send(["a@file.test"], content=MESSAGE, sender="")
+    engine.wait_records("d", 21)
+    pattern = r"^From (\S+) (\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4})\n"
+    _, *parts = re.split(pattern, text_of(out / "mbox"), flags=re.M)
+    check_equal(Counter(parts[0::3]), {"sender@in.test": 20, "MAILER-DAEMON": 1}, "senders")
+    check_equal(set(parts[2::3]), {"Subject: x\n\n>From me\n>>From you\n.dot\n\n"}, "texts")
+
+
+@test("file-format append-mbox: another program's lock is waited for")
+def mailbox_lock(world):
+    out = folder(world)
+    world.mx()
+    engine = world.engine(extra=domain("file.test", "type file", "file-format append-mbox",
+                                       f"file-destination {out}/mbox"))
+    with open(out / "mbox", "w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        world.send("a@file.test")
+        time.sleep(0.3)
+        check_equal((file.seek(0, 2), len(engine.records("d"))), (0, 0), "size, delivered")
+        fcntl.lockf(file, fcntl.LOCK_UN)
+    engine.wait_records("d", 1)
+
+
+@test("type file: a missing directory is warned about, defers, and mail comes when it is there")
+def no_directory(world):
+    world.mx()
+    out = world.work / "out"
+    engine = world.engine(extra=domain("file.test", "type file", f"file-destination {out}"))
+    code, _, said = engine.command("check")
+    check(f"no directory {out}" in said, said)
+    check_equal(code, 0, "exit code of check")
+    world.send("a@file.test")
+    record = engine.wait_records("t", 1)[0]
+    check_equal((record["dsnStatus"][:5], record["dlvType"]), ("4.3.0", "file"), "status, type")
+    check(record["dsnDiag"].endswith(f"cannot write to {out}: No such file or directory"),
+          record["dsnDiag"])
+    out.mkdir()
+    engine.wait_records("d", 1)
+    check_equal(len(without_hidden(out)), 1, "files")
+    check("no directory" not in engine.command("check")[2], "check after it was made")
+
+
+@test("type file: max-smtp-out does not hold for it, pauses do")
+def file_limits(world):
+    out = folder(world)
+    world.mx()
+    engine = world.engine(extra=domain("file.test", "type file", f"file-destination {out}",
+                                       "max-smtp-out 0"))
+    engine.control("pause queue", "file.test/*")
+    world.send("a@file.test")
+    time.sleep(0.3)
+    check_equal(len(without_hidden(out)), 0, "files while it is paused")
+    engine.control("resume queue", "file.test/*")
+    engine.wait_records("d", 1)
+
+
+@test("type file: what is being written ends before the engine does, and a kill loses nothing")
+def file_restart(world):
+    out = folder(world)
+    world.mx()
+    engine = world.engine(workers=2,
+                          extra=domain("file.test", "type file", f"file-destination {out}"))
+    for i in range(40):
+        world.send(f"u{i}@file.test")
+    engine.stop()
+    check_equal({one.name[0] for one in out.iterdir()} - set("0123456789"), set(), "left overs")
+    check_equal(len(engine.records("d")), len(list(out.iterdir())), "files and records")
+    engine.start()
+    engine.wait_records("d", 40)
+    for i in range(40, 80):
+        world.send(f"u{i}@file.test")
+    engine.kill()
+    engine.start()
+    wait_for(lambda: len({one["rcpt"] for one in engine.records("d")}) == 80,
+             "every recipient is delivered")
+    check(len(without_hidden(out)) >= 80, "a file for each")
 
 
 if __name__ == "__main__":

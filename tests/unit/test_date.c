@@ -21,6 +21,13 @@ TEST(times_out_of_range_are_clamped)
     CHECK_STRING(date_rfc5322(INT64_MIN + 1000, out), "Mon, 01 Jan 0001 00:00:00 +0000");
 }
 
+TEST(a_mailbox_has_the_day_in_two_places)
+{
+    char out[DATE_ASCTIME_MAX];
+    CHECK_STRING(date_asctime(0, out), "Thu Jan  1 00:00:00 1970");
+    CHECK_STRING(date_asctime(951827696999, out), "Tue Feb 29 12:34:56 2000");
+}
+
 TEST(any_moment_agrees_with_the_c_library)
 {
     struct rng rng;
