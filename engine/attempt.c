@@ -10,6 +10,7 @@
 
 #include "attempt_private.h"
 #include "base/logger.h"
+#include "host_places.h"
 #include "io/io.h"
 #include "local_delivery.h"
 #include "outcome.h"
@@ -112,9 +113,9 @@ static void destroy(struct attempt *attempt)
     struct attempts *attempts = attempt->attempts;
     timer_stop(io_timers(attempts->io), &attempt->timer);
     timer_stop(io_timers(attempts->io), &attempt->watchdog);
+    schedule_closed(attempts->scheduler, attempt);
     route_unref(attempt->route);
     free(attempt->failure);
-    schedule_closed(attempts->scheduler, attempt);
     slab_give(attempts->slab, attempt);
 }
 
@@ -184,14 +185,16 @@ static bool allows_source(void *owner, const struct vmta_source *source, uint64_
     if (!allowed) {
         attempt_log_disabled(attempt, &source->address);
     }
-    return allowed && site_source_is_free(attempt->site, source, now_ms);
+    return allowed && site_source_is_free(attempt->site, source, now_ms) &&
+           host_places_free(attempt, &source->address);
 }
 
 static bool is_held(void *owner, const struct vmta_source *source, uint64_t now_ms)
 {
-    const struct attempt *attempt = owner;
+    struct attempt *attempt = owner;
     return address_equal_ip(&source->address, &attempt->source_address) &&
-           site_source_allowed(attempt->site, &source->address, now_ms);
+           site_source_allowed(attempt->site, &source->address, now_ms) &&
+           host_places_free(attempt, &source->address);
 }
 
 /* Where addresses have limits, that of which it has a place already, as long as it will do: else
@@ -220,7 +223,7 @@ static bool open_to(struct attempt *attempt, const struct address *peer)
 {
     struct attempts *attempts = attempt->attempts;
     struct vmta_source *source = pick_source(attempt, (enum address_family)peer->family);
-    if (source == NULL) {
+    if (source == NULL || !host_places_take(attempt, &source->address)) {
         return false;
     }
     attempt->source = source;
@@ -240,6 +243,7 @@ static bool open_to(struct attempt *attempt, const struct address *peer)
             .timeout_ms = attempt->site->settings->connect_timeout_ms,
             .freebind = attempts->freebind,
         });
+    host_places_decide(attempt);
     return true;
 }
 
@@ -291,9 +295,15 @@ static void try_address(struct attempt *attempt)
         if (attempt->tls_level == TLS_NEED_OPPORTUNISTIC && !attempt->plain_fallback) {
             attempt->plain_fallback = has_fault(attempt, peer, HOST_FAULT_TLS);
         }
+        host_places_aim(attempt, host, peer);
         bool skipped = site_skips_host(attempt->site, peer, io_now_ms(attempt->attempts->io));
         if (!skipped && open_to(attempt, peer)) {
             return;
+        }
+        if (host_places_were_full(attempt)) {
+            attempt->addresses_tried--; /* it was not */
+            attempt->address_turn++;
+            continue;
         }
         if (!skipped && site_sources_hold(attempt->site, (enum address_family)peer->family,
                                           io_now_ms(attempt->attempts->io))) {
@@ -306,6 +316,10 @@ static void try_address(struct attempt *attempt)
                                        : "no usable source address for",
                                attempt->peer_text);
         }
+    }
+    if (host_places_wish(attempt)) { /* nobody's failure: the site waits until there is room */
+        free(attempt->failure);
+        attempt->failure = NULL;
     }
     attempt_finish(attempt);
 }
@@ -359,6 +373,12 @@ static void on_resolved(struct resolve_request *request, struct route *route)
     attempt->best_count = best_addresses(route);
     if (attempt->best_count > 0) {
         attempt->address_start = (uint16_t)(attempt->site->route_turn++ % attempt->best_count);
+    }
+    uint16_t begin = 0;
+    if (host_places_begin(attempt, &begin)) {
+        bool is_best = begin < attempt->best_count;
+        attempt->address_start = is_best ? begin : attempt->address_start;
+        attempt->address_turn = is_best ? 0 : begin;
     }
     try_address(attempt);
 }

@@ -76,6 +76,7 @@ struct attempt {
     bool counted_open;         /* the scheduler no longer counts it as opening */
     bool counted_up;           /* its site is known to have a connection: vmta/open_sites.h */
     struct gate_places places; /* of the limits it counts in */
+    bool seeks_host;           /* it looks for a place at a host: host_places.h */
     /* private: */
     uint16_t address_turn;              /* how many addresses of the route are done with */
     uint16_t address_start, best_count; /* equal hosts are begun with in turn */
@@ -85,6 +86,11 @@ struct attempt {
     bool bounce_queue;     /* the failure is permanent for all that waits */
     bool failure_said;     /* the failure is the peer's reply, not words of ours */
     bool no_mx;            /* and of mail older than bounce-upon-no-mx */
+    /* host_places.h; in `route`, NULL: none yet */
+    const struct route_host *aim_host, *full_host;
+    const struct address *aim_peer, *full_peer; /* what it tries; the first that was full */
+    struct address full_source;
+    bool aim_full;
     struct resolve_job *resolving;
     struct local_job *local; /* where mail is delivered without a peer; NULL: it is not */
     struct reply *failure;   /* why the addresses so far failed; from malloc, NULL = none */

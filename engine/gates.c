@@ -61,9 +61,88 @@ struct gate *gates_obtain(struct gates *gates, struct limit *limit, enum gate_sl
     return gate;
 }
 
-/* ---- waking ---- */
+/* ---- gates that come and go ---- */
 
 static void tell(struct gates *gates, struct gate *gate, uint64_t workers);
+
+static bool is_used(const struct gates *gates, const struct gate *gate)
+{
+    return gate == gates->joined_last || gate->held_count > 0 || gate->woken_count > 0 ||
+           gate->waiting_count > 0 || gate->plea.in_flight;
+}
+
+/* Wherever one more has no use for it. It stays for now: its callers may have its pointer. */
+static void note_use(struct gates *gates, struct gate *gate)
+{
+    if (gate->passing && !is_used(gates, gate) && !list_linked(&gate->unused_node)) {
+        list_push_back(&gates->unused, &gate->unused_node);
+    }
+}
+
+static void drop(struct gates *gates, struct gate *gate)
+{
+    struct limit *limit = gate->limit;
+    limit_stop_waiting(limit, gates->worker);
+    limit_set_idle(limit, gates->worker, false);
+    map_remove(&gates->by_limit, &gate->entry);
+    free(gate);
+    limits_leave(gates->limits, limit);
+    gates->passing_count--;
+}
+
+/* Room for one more. False: all are in use. */
+static bool make_room(struct gates *gates)
+{
+    struct list_node *node;
+    while (gates->passing_count >= GATES_PASSING_MAX &&
+           (node = list_pop_front(&gates->unused)) != NULL) {
+        struct gate *gate = CONTAINER_OF(node, struct gate, unused_node);
+        if (!is_used(gates, gate)) {
+            drop(gates, gate);
+        } /* else it is noted again when it is not */
+    }
+    return gates->passing_count < GATES_PASSING_MAX;
+}
+
+/* Each gate has joined its limit once. */
+static struct gate *join(struct gates *gates, struct limit *limit, enum gate_slot slot)
+{
+    struct gate *gate = find(gates, limit);
+    if (gate != NULL) {
+        limits_leave(gates->limits, limit);
+        return gate;
+    }
+    gate = make_room(gates) ? gates_obtain(gates, limit, slot) : NULL;
+    if (gate == NULL) {
+        limits_leave(gates->limits, limit);
+        return NULL;
+    }
+    gate->passing = true;
+    gates->passing_count++;
+    return gate;
+}
+
+struct gate *gates_join(struct gates *gates, const struct gate_passing *of)
+{
+    struct limit *limit = limits_join(gates->limits, of->kind, of->name);
+    struct gate *gate = limit == NULL ? NULL : join(gates, limit, of->slot);
+    if (gate == NULL) {
+        return NULL;
+    }
+    if (limit_max(limit) != of->max) {
+        struct limit_wakes wakes = {0};
+        limit_set_max(limit, of->max, &wakes);
+        tell(gates, gate, wakes.workers);
+    }
+    struct gate *before = gates->joined_last;
+    gates->joined_last = gate;
+    if (before != NULL) {
+        note_use(gates, before);
+    }
+    return gate;
+}
+
+/* ---- waking ---- */
 
 /* Room behind this gate, and nobody here who waits: the wake goes on to the next worker. */
 static void pass_to_others(struct gates *gates, struct gate *gate)
@@ -85,13 +164,23 @@ static void wake(struct gates *gates, struct gate *gate)
     struct site *site = CONTAINER_OF(node, struct site, node);
     gates->woken(site);
     site->woken_by = gate;
+    gate->woken_count++;
+}
+
+/* It has been woken by this gate no more. */
+static void end_wake(struct gates *gates, struct gate *gate, struct site *site)
+{
+    assert(gate->woken_count > 0);
+    site->woken_by = NULL;
+    gate->woken_count--;
+    note_use(gates, gate);
 }
 
 void gates_settle(struct gates *gates, struct site *site)
 {
     struct gate *gate = site->woken_by;
-    site->woken_by = NULL;
     if (gate != NULL) {
+        end_wake(gates, gate, site);
         wake(gates, gate);
     }
 }
@@ -223,6 +312,7 @@ static void on_plea_home(struct letter *letter)
     if (gate->waiting_count > 0) {
         ask(gate->plea.from, gate);
     }
+    note_use(gate->plea.from, gate);
 }
 
 /* On the worker that is asked. Late, it meets nobody who waits and does nothing. */
@@ -281,7 +371,7 @@ void gates_wait(struct gates *gates, struct gate *gate, struct site *site)
     if (site->woken_by == gate) {
         /* Full again: whoever releases next wakes it again. It was the first and tried in vain,
          * as the one behind each that opens does; at the back it might never be served. */
-        site->woken_by = NULL;
+        end_wake(gates, gate, site);
         list_push_front(&gate->waiting, &site->node);
     } else {
         list_push_back(&gate->waiting, &site->node);
@@ -305,6 +395,17 @@ void gates_leave(struct gates *gates, const struct site *site)
     if (list_empty(&gate->waiting)) {
         list_remove(&gate->node);
         limit_stop_waiting(gate->limit, gates->worker);
+        note_use(gates, gate);
+    }
+}
+
+void gates_turn_away(struct gates *gates, struct gate *gate, struct site *site)
+{
+    if (site->woken_by == gate) {
+        end_wake(gates, gate, site); /* full: whoever releases next wakes the next one */
+    }
+    if (gate->waiting_count == 0) {
+        limit_stop_waiting(gate->limit, gates->worker);
     }
 }
 
@@ -324,8 +425,11 @@ static void on_timer(struct timer *timer)
 static void release(struct gates *gates, struct gate *gate)
 {
     struct limit_wakes wakes = {0};
+    assert(gate->held_count > 0);
+    gate->held_count--;
     limit_release(gate->limit, 1, &wakes);
     tell(gates, gate, wakes.workers);
+    note_use(gates, gate);
 }
 
 void gates_release(struct gates *gates, struct gate_places *places)
@@ -343,11 +447,19 @@ void gates_release(struct gates *gates, struct gate_places *places)
     *places = (struct gate_places){0};
 }
 
-struct gate *gates_take(struct gates *gates, const struct gate_places *places)
+static bool take_one(const struct gates *gates, struct gate *gate, bool may_wait)
+{
+    bool taken =
+        may_wait ? limit_take_or_wait(gate->limit, 1, gates->worker) : limit_take(gate->limit, 1);
+    gate->held_count += taken;
+    return taken;
+}
+
+static struct gate *take(struct gates *gates, const struct gate_places *places, bool may_wait)
 {
     for (int slot = 0; slot < GATE_SLOTS; slot++) {
         struct gate *gate = places->gates[slot];
-        if (gate == NULL || limit_take_or_wait(gate->limit, 1, gates->worker)) {
+        if (gate == NULL || take_one(gates, gate, may_wait)) {
             continue;
         }
         while (slot-- > 0) {
@@ -360,12 +472,23 @@ struct gate *gates_take(struct gates *gates, const struct gate_places *places)
     return NULL;
 }
 
+struct gate *gates_take(struct gates *gates, const struct gate_places *places)
+{
+    return take(gates, places, true);
+}
+
+bool gates_try(struct gates *gates, const struct gate_places *places)
+{
+    return take(gates, places, false) == NULL;
+}
+
 /* ---- life ---- */
 
 void gates_init(struct gates *gates, size_t gates_max)
 {
     map_init(&gates->by_limit, gates_max);
     list_init(&gates->waiting);
+    list_init(&gates->unused);
     timer_init(&gates->timer, on_timer);
 }
 
@@ -374,7 +497,11 @@ void gates_deinit(struct gates *gates)
     size_t cursor = 0;
     struct map_entry *entry;
     while ((entry = map_walk(&gates->by_limit, &cursor)) != NULL) {
-        free(CONTAINER_OF(entry, struct gate, entry));
+        struct gate *gate = CONTAINER_OF(entry, struct gate, entry);
+        if (gate->passing) {
+            limits_leave(gates->limits, gate->limit);
+        }
+        free(gate);
     }
     map_deinit(&gates->by_limit);
 }

@@ -4,8 +4,9 @@
  *
  * A limit (vmta/limits.h) knows workers only, a gate knows the sites of one. Knows nothing of why
  * a site wants a place, nor of other places where a site may wait; a connection is the places it
- * holds. One per worker, on its thread; workers tell each other by letters. Owns the gates; they
- * live as long as it does. */
+ * holds. One per worker, on its thread; workers tell each other by letters. Owns the gates. Those
+ * of gates_obtain live as long as it does; those of gates_join, of limits that come and go, as long
+ * as somebody holds a place or waits there, and then until their room is wanted. */
 #ifndef ENGINE_GATES_H
 #define ENGINE_GATES_H
 
@@ -29,6 +30,8 @@ enum gate_slot {
     GATE_DOMAIN,
     GATE_PROVIDER,
     GATE_POOL,
+    GATE_MX_HOST, /* of one receiving host or address, from one source: host_places.h */
+    GATE_MX_ADDRESS,
     GATE_SLOTS,
 };
 
@@ -57,6 +60,10 @@ struct gate {
     struct list_node node; /* in `waiting` of struct gates while sites wait */
     struct map_entry entry;
     struct gate_plea plea;
+    bool passing;                 /* made by gates_join */
+    uint32_t held_count;          /* places of this worker's connections */
+    uint32_t woken_count;         /* sites whose woken_by this is */
+    struct list_node unused_node; /* of a passing one that nobody uses: longest unused first */
 };
 
 /* The doorbell from one worker to another: limits have room there. One letter per pair, so that
@@ -67,9 +74,20 @@ struct gates_bell {
     bool in_flight, again;
 };
 
+/* Which limit that comes and goes. */
+struct gate_passing {
+    enum limit_kind kind;
+    enum gate_slot slot;
+    struct bytes name;
+    uint64_t max;
+};
+
+#define GATES_PASSING_MAX 16384 /* of one worker */
+
 struct gates {
     struct io *io;
     struct mailboxes *mailboxes;
+    struct limits *limits;
     uint32_t worker, workers;
     /* The site may try now: takes it out of where it waits (gates_leave). */
     void (*woken)(struct site *site);
@@ -79,7 +97,11 @@ struct gates {
     struct gates *(*of_worker)(const struct gates *gates, uint32_t worker);
     /* private: */
     struct map by_limit;
-    struct list waiting; /* struct gate */
+    struct list waiting;      /* struct gate */
+    struct list unused;       /* struct gate */
+    struct gate *joined_last; /* used, in a moment */
+    bool full_said;           /* host_places.c: it is in the log that there is no room */
+    uint32_t passing_count;
     struct timer timer;
     struct gates_bell bells[LIMIT_WORKERS_MAX];
 };
@@ -91,9 +113,16 @@ void gates_deinit(struct gates *gates); /* nobody waits, no letter is under way 
 /* The gate of this limit, found or made. NULL: no memory, or too many. */
 struct gate *gates_obtain(struct gates *gates, struct limit *limit, enum gate_slot slot);
 
+/* The gate of a limit that comes and goes, with this maximum from here on. Valid until the call
+ * after the next, and while it is used. NULL: no memory, or GATES_PASSING_MAX are in use. */
+struct gate *gates_join(struct gates *gates, const struct gate_passing *of);
+
 /* Takes a place of each gate named, or of none. NULL: taken. Else this one has none, and a site
  * must wait there now. */
 struct gate *gates_take(struct gates *gates, const struct gate_places *places);
+
+/* The same, but nobody will wait. */
+bool gates_try(struct gates *gates, const struct gate_places *places);
 
 /* Gives them back; who waits for one is woken, here or on another worker. */
 void gates_release(struct gates *gates, struct gate_places *places);
@@ -107,6 +136,9 @@ void gates_busy(struct gate_places *places); /* also where it does not rest */
  * was woken for this gate it keeps its turn. Its wake, if any, goes on. Connections that rest here
  * are told to give way, as many as are wanted. */
 void gates_wait(struct gates *gates, struct gate *gate, struct site *site);
+
+/* Instead of gates_wait at the gate that gates_take named: the site looks elsewhere. */
+void gates_turn_away(struct gates *gates, struct gate *gate, struct site *site);
 
 /* The site waits no more: it has been taken out of the list by its node. */
 void gates_leave(struct gates *gates, const struct site *site);

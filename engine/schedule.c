@@ -12,6 +12,7 @@
 #include "attempt.h"
 #include "base/logger.h"
 #include "gates.h"
+#include "host_places.h"
 #include "local_delivery.h"
 #include "outcome.h"
 #include "policy/config.h"
@@ -178,7 +179,12 @@ static void try_open(struct site *site)
         return;
     }
     struct gate_places places = places_for(site);
+    host_places_add(site, &places);
     struct gate *full = gates_take(&scheduler->gates, &places);
+    if (full != NULL && host_places_elsewhere(site, full)) {
+        places = places_for(site);
+        full = gates_take(&scheduler->gates, &places);
+    }
     if (full != NULL) {
         wait_for_gate(site, full);
         return;
@@ -196,6 +202,7 @@ static void try_open(struct site *site)
     }
     schedule_count_opening(site, now);
     attempt->places = places;
+    host_places_opened(attempt);
     list_push_back(&site->attempts, &attempt->site_node);
     site->attempt_count++;
     scheduler->attempt_count++;
@@ -468,6 +475,8 @@ void schedule_closed(struct scheduler *scheduler, struct attempt *attempt)
     assert(site->attempt_count > 0);
     site->attempt_count--;
     scheduler->attempt_count--;
+    host_places_closed(attempt);
+    host_places_decide(attempt);
     gates_release(&scheduler->gates, &attempt->places);
     site_source_release(attempt);
     schedule_count_closed(site);
@@ -491,9 +500,10 @@ static void give_way(struct gate_places *places)
 static bool init_gates(struct scheduler *scheduler)
 {
     struct gates *gates = &scheduler->gates;
-    gates_init(gates, SCHEDULE_SITES_MAX + 3 * SCHEDULE_VMTAS_MAX + 2);
+    gates_init(gates, SCHEDULE_SITES_MAX + 3 * SCHEDULE_VMTAS_MAX + GATES_PASSING_MAX + 2);
     gates->io = scheduler->io;
     gates->mailboxes = scheduler->mailboxes;
+    gates->limits = scheduler->limits;
     gates->worker = scheduler->worker;
     gates->workers = scheduler->workers;
     gates->woken = make_ready;

@@ -1,6 +1,7 @@
 /* What a site must wait for before it opens a connection or sends: holds, rates, the ramp. Places
  * at once are gates.c's. */
 #include "attempt.h"
+#include "host_places.h"
 #include "io/io.h"
 #include "policy/domain.h"
 #include "schedule.h"
@@ -53,6 +54,9 @@ uint64_t schedule_opening_wait_until(struct site *site, uint64_t now)
     if (site->common_rates[COMMON_RATE_PROVIDER_CONNECTS] != NULL) {
         connect_ms = schedule_common_connect_next_ms(site);
         due_ms = connect_ms > due_ms ? connect_ms : due_ms;
+    }
+    if (host_places_look(site)) {
+        return UINT64_MAX;
     }
     uint64_t sources_ms = site_sources_next_ms(site, now);
     due_ms = sources_ms > due_ms ? sources_ms : due_ms;

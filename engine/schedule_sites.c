@@ -10,6 +10,7 @@
 #include "attempt.h"
 #include "base/logger.h"
 #include "common_rates.h"
+#include "host_places.h"
 #include "outbound.h"
 #include "outcome.h"
 #include "policy/config.h"
@@ -267,6 +268,7 @@ void schedule_free_site(struct site *site)
     rate_deinit(&site->message_rate);
     rate_deinit(&site->connect_rate);
     free(site->keeping);
+    host_places_forget(site);
     schedule_free_mode(site);
     site_sources_free(site);
     route_unref(site->route);
@@ -443,6 +445,7 @@ static void reload_site(void *owner, struct site *site)
     schedule_apply_rates(site);
     schedule_forget_triggers(site); /* they count by the place of a rule in its list */
     share_limits(site);
+    host_places_forget(site);
     for (struct list_node *node = list_first(&site->queues); node != NULL;
          node = list_next(&site->queues, node)) {
         queue_set_bounce_after(CONTAINER_OF(node, struct queue, site_node),

@@ -19,6 +19,7 @@
 #include "vmta/rates.h"
 
 struct scheduler;
+struct host_wish;
 struct site_keeping;
 struct site_mode;
 struct site_sources;
@@ -64,6 +65,9 @@ struct site {
     struct rate message_rate, connect_rate;
     struct site_keeping *keeping; /* of rates that survive a restart; NULL: there are none */
     struct site_sources *sources; /* limits of each source address; NULL: there are none */
+    struct host_wish *host_wish;  /* host_places.h; NULL: it waits for no place at a host */
+    uint64_t host_looked_ms;      /* a connection last found every host full */
+    uint32_t seeking_count;       /* connections that look for a place at a host */
     struct site_mode *mode;       /* site_mode.h; NULL: normal, as it always was */
     enum site_wait wait;
     struct gate *waits_at; /* SITE_WAITING_GATE: where */

@@ -27,6 +27,7 @@ struct limit {
     _Alignas(CACHE_LINE) struct map_entry entry;
     struct list_node node;
     enum limit_kind kind;
+    uint32_t joined;   /* limits_join, less limits_leave */
     struct bytes name; /* owned */
 };
 
@@ -56,6 +57,12 @@ struct limits *limits_create(size_t max_entries)
     return limits;
 }
 
+static void limit_free(struct limit *limit)
+{
+    free((char *)(uintptr_t)limit->name.data);
+    free(limit);
+}
+
 void limits_destroy(struct limits *limits)
 {
     if (limits == NULL) {
@@ -63,9 +70,7 @@ void limits_destroy(struct limits *limits)
     }
     struct list_node *node;
     while ((node = list_pop_front(&limits->all)) != NULL) {
-        struct limit *limit = CONTAINER_OF(node, struct limit, node);
-        free((char *)(uintptr_t)limit->name.data);
-        free(limit);
+        limit_free(CONTAINER_OF(node, struct limit, node));
     }
     map_deinit(&limits->map);
     pthread_mutex_destroy(&limits->lock);
@@ -104,15 +109,47 @@ fail:
     return NULL;
 }
 
+static struct limit *find_or_create(struct limits *limits, const struct key *key)
+{
+    struct map_entry *entry = map_find(&limits->map, hash_of(key), has_key, key);
+    return entry == NULL ? limit_create(limits, key) : CONTAINER_OF(entry, struct limit, entry);
+}
+
 struct limit *limits_entry(struct limits *limits, enum limit_kind kind, struct bytes name)
 {
     const struct key key = {kind, name};
     pthread_mutex_lock(&limits->lock);
-    struct map_entry *entry = map_find(&limits->map, hash_of(&key), has_key, &key);
-    struct limit *limit =
-        entry == NULL ? limit_create(limits, &key) : CONTAINER_OF(entry, struct limit, entry);
+    struct limit *limit = find_or_create(limits, &key);
     pthread_mutex_unlock(&limits->lock);
     return limit;
+}
+
+struct limit *limits_join(struct limits *limits, enum limit_kind kind, struct bytes name)
+{
+    const struct key key = {kind, name};
+    pthread_mutex_lock(&limits->lock);
+    struct limit *limit = find_or_create(limits, &key);
+    if (limit != NULL) {
+        limit->joined++;
+    }
+    pthread_mutex_unlock(&limits->lock);
+    return limit;
+}
+
+void limits_leave(struct limits *limits, struct limit *limit)
+{
+    pthread_mutex_lock(&limits->lock);
+    assert(limit->joined > 0);
+    bool gone = --limit->joined == 0;
+    if (gone) {
+        assert(atomic_load(&limit->used) == 0);
+        map_remove(&limits->map, &limit->entry);
+        list_remove(&limit->node);
+    }
+    pthread_mutex_unlock(&limits->lock);
+    if (gone) {
+        limit_free(limit);
+    }
 }
 
 void limits_each(struct limits *limits, void (*each)(void *owner, struct limit *limit), void *owner)

@@ -2,9 +2,10 @@
  * recipients, for the whole house, a virtual MTA, a domain, a source address.
  *
  * Knows no mailbox and no loop: operations that want a worker woken say so in struct limit_wakes,
- * and the caller tells it. Entries live until limits_destroy, so their pointers may be kept.
- * Everything may be called from any thread; limits_entry and limits_each take a lock and are for
- * set-up, the limit_ functions take none.
+ * and the caller tells it. Entries of limits_entry live until limits_destroy, so their pointers may
+ * be kept; those of limits_join until as many have left (limits_leave).
+ * Everything may be called from any thread; the limits_ functions take a lock and are for set-up,
+ * the limit_ functions take none.
  *
  * The waiting game. Who finds an entry full waits (limit_take_or_wait). A release that makes room
  * wakes one waiting worker, in turn. A wake is a duty: the woken worker tries for each of its own
@@ -39,6 +40,8 @@
     X(SOURCE, "source")                                                                            \
     X(POOL, "virtual-mta-pool")                                                                    \
     X(PROVIDER, "provider")                                                                        \
+    X(MX_HOST, "mx-host")                                                                          \
+    X(MX_ADDRESS, "mx-address")                                                                    \
     X(MEMORY, "memory")                                                                            \
     X(RECIPIENTS, "recipients")                                                                    \
     X(SESSIONS, "sessions")
@@ -64,6 +67,11 @@ void limits_destroy(struct limits *limits); /* NULL is accepted */
 /* Finds or creates the entry of this kind and name (ASCII case ignored). A new limit has no
  * maximum (UINT64_MAX). NULL: table full or no memory. */
 struct limit *limits_entry(struct limits *limits, enum limit_kind kind, struct bytes name);
+
+/* The same for limits that come and go: whoever joins leaves once, and with the last one the entry
+ * goes. Never of a kind that limits_entry is asked for. */
+struct limit *limits_join(struct limits *limits, enum limit_kind kind, struct bytes name);
+void limits_leave(struct limits *limits, struct limit *limit); /* nothing is taken by its caller */
 
 /* Calls `each` for every limit, in the order of creation, under the table's lock. */
 void limits_each(struct limits *limits, void (*each)(void *owner, struct limit *limit),

@@ -22,9 +22,12 @@ static uint32_t vmta_of(const struct scenario *scenario, const struct address *s
     return UINT32_MAX;
 }
 
-static bool is_of(const struct domain_plan *domain, const struct address *address)
+/* A host of every domain counts for none. */
+static bool is_of(const struct scenario *scenario, const struct domain_plan *domain,
+                  const struct address *address)
 {
-    for (uint32_t i = 0; i < domain->host_count; i++) {
+    bool is_shared = scenario->shares_host && domain == &scenario->domains[0];
+    for (uint32_t i = is_shared ? 1 : 0; i < domain->host_count; i++) {
         if (address_equal_ip(&domain->addresses[i], address)) {
             return true;
         }
@@ -45,7 +48,7 @@ static bool is_to(const struct scenario *scenario, const struct group *group,
 {
     for (uint32_t i = group->domain;
          i < group->domain + group->domain_count && i < scenario->domain_count; i++) {
-        if (is_of(&scenario->domains[i], to)) {
+        if (is_of(scenario, &scenario->domains[i], to)) {
             return true;
         }
     }
@@ -84,6 +87,43 @@ static void check_count(struct scenario *scenario, const struct group *group, ui
     }
 }
 
+struct between {
+    const struct address *source, *host;
+};
+
+static bool is_between(void *owner, const struct address *from, const struct address *to)
+{
+    const struct between *between = owner;
+    return address_equal_ip(between->source, from) && address_equal_ip(between->host, to);
+}
+
+static void check_host(struct scenario *scenario, const struct vmta_plan *vmta,
+                       const struct address *host)
+{
+    for (uint32_t i = 0; i < vmta->source_count; i++) {
+        struct between between = {&vmta->sources[i], host};
+        uint32_t open = sim_count_connections(scenario->sim, is_between, &between);
+        if (open > scenario->host_places) {
+            char from[ADDRESS_TEXT_MAX], to[ADDRESS_TEXT_MAX];
+            scenario_wrong(scenario, "%u connections from %s to %s, at most %u are allowed", open,
+                           address_text(between.source, from), address_text(host, to),
+                           scenario->host_places);
+        }
+    }
+}
+
+static void check_hosts(struct scenario *scenario)
+{
+    for (uint32_t d = 0; d < scenario->domain_count; d++) {
+        const struct domain_plan *domain = &scenario->domains[d];
+        for (uint32_t i = 0; i < domain->host_count; i++) {
+            for (uint32_t v = 0; v < scenario->vmta_count; v++) {
+                check_host(scenario, &scenario->vmtas[v], &domain->addresses[i]);
+            }
+        }
+    }
+}
+
 /* The limits of connections, counted where they are owed: at the engine's own sockets. */
 void scenario_check_connections(struct scenario *scenario)
 {
@@ -101,6 +141,9 @@ void scenario_check_connections(struct scenario *scenario)
     for (uint32_t d = 0; d < scenario->domain_count; d++) {
         check_count(scenario, &(struct group){ALL_VMTAS, .domain = d, .domain_count = 1},
                     scenario->domain_places);
+    }
+    if (scenario->host_places > 0) {
+        check_hosts(scenario);
     }
     const char *stranded = scenario->engine == NULL ? NULL : sim_engine_stranded(scenario->engine);
     if (stranded != NULL) {

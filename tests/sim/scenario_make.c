@@ -18,6 +18,8 @@
 #define TIGHT_WORLDS  300000 /* per million */
 #define TIGHT_SEED    0x7469676874
 #define SHARED_WORLDS 500000 /* per million, of those with a rate or with places */
+#define HOST_WORLDS   200000 /* per million */
+#define HOST_SEED     0x686f7374
 #define SOURCE_WORLDS 300000 /* the same, of source addresses */
 #define SHARED_SEED   0x736861726564
 #define IDLE_S_MAX    600
@@ -70,6 +72,9 @@ static void make_domains(struct scenario *scenario)
                 sim_mx_behave(domain->hosts[j]);
             }
             sim_dns_add_mx(sim, domain->name, (uint16_t)sim_between(sim, 0, 1), host);
+        }
+        if (i > 0 && scenario->shares_host) {
+            sim_dns_add_mx(sim, domain->name, 0, "mx0.d0.example");
         }
     }
 }
@@ -193,6 +198,12 @@ static void make_configuration(struct scenario *scenario)
     add_line(scenario, "spool-max-size 64m");
     if (scenario->total_places > 0) {
         add_line(scenario, "total-max-smtp-out %u", scenario->total_places);
+    }
+    if (scenario->host_places > 0) {
+        add_line(scenario,
+                 scenario->options.seed % 2 == 0 ? "mx-connection-limit *.example %u"
+                                                 : "ip-connection-limit 198.51.100/24 %u",
+                 scenario->host_places);
     }
     if (has_rules(scenario)) {
         add_rules(scenario);
@@ -347,6 +358,17 @@ static void make_places(struct scenario *scenario)
     }
 }
 
+static void make_host_places(struct scenario *scenario)
+{
+    struct rng rng;
+    rng_init(&rng, scenario->options.seed ^ HOST_SEED);
+    if (rng_chance(&rng, HOST_WORLDS)) {
+        scenario->host_places = 1 + (uint32_t)rng_below(&rng, 3);
+        scenario->shares_host = scenario->rate_max == 0;
+        scenario->idle_s = 1 + (uint32_t)rng_below(&rng, IDLE_S_MAX);
+    }
+}
+
 void scenario_make(struct scenario *scenario)
 {
     struct sim *sim = scenario->sim;
@@ -359,6 +381,7 @@ void scenario_make(struct scenario *scenario)
         make_rate(scenario);
     }
     make_places(scenario);
+    make_host_places(scenario);
     make_vmtas(scenario);
     make_domains(scenario);
     make_configuration(scenario);

@@ -75,6 +75,8 @@ struct scenario {
      * virtual MTAs and the first domains. */
     uint32_t pool_places, provider_places;
     uint32_t source_places; /* in a queue, from each source address */
+    uint32_t host_places;   /* to each host, from each source address; a limit by name or address */
+    bool shares_host;       /* the first host of the first domain is one of every domain */
     uint64_t sound_us;      /* when its storage was last seen to be sound */
     bool at_peace, stopping;
     char configuration[CONFIGURATION_MAX];

@@ -11,6 +11,7 @@
 
 #include "attempt.h"
 #include "config_files.h"
+#include "host_places.h"
 #include "io/io.h"
 #include "io/work.h"
 #include "net/tls.h"
@@ -263,6 +264,47 @@ uint32_t schedule_take_rate(struct scheduler *scheduler, const struct attempt *a
 }
 
 /* No address has limits. */
+bool host_places_begin(const struct attempt *attempt, uint16_t *address_index)
+{
+    (void)attempt, (void)address_index;
+    return false;
+}
+
+void host_places_aim(struct attempt *attempt, const struct route_host *host,
+                     const struct address *peer)
+{
+    (void)attempt, (void)host, (void)peer;
+}
+
+bool host_places_free(struct attempt *attempt, const struct address *source)
+{
+    (void)attempt, (void)source;
+    return true;
+}
+
+bool host_places_take(struct attempt *attempt, const struct address *source)
+{
+    (void)attempt, (void)source;
+    return true;
+}
+
+bool host_places_were_full(const struct attempt *attempt)
+{
+    (void)attempt;
+    return false;
+}
+
+bool host_places_wish(struct attempt *attempt)
+{
+    (void)attempt;
+    return false;
+}
+
+void host_places_decide(struct attempt *attempt)
+{
+    (void)attempt;
+}
+
 bool site_source_is_free(struct site *site, const struct vmta_source *source, uint64_t now_ms)
 {
     (void)site, (void)source, (void)now_ms;

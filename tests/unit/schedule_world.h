@@ -349,7 +349,7 @@ static void begin_at(const char *configuration, uint64_t now_ms)
     world = (struct world){.io = {.now_ms = now_ms}, .attempts = {.greedy = true}};
     timers_init(&world.io.timers, world.io.now_ms);
     list_init(&world.letters);
-    world.limits = limits_create(1000);
+    world.limits = limits_create(20000);
     world.common_rates = common_rates_create();
     world.config = load_good(configuration);
     CHECK(world.config != NULL);
