@@ -1,4 +1,7 @@
-/* The body is read into the end of the transaction's buffer and, where dots must be doubled,
+/* The header is changed in the first window, which always holds all of it. What it is by then says
+ * core.body_size: before MAIL is sent, which may tell it.
+ *
+ * The body is read into the end of the transaction's buffer and, where dots must be doubled,
  * moved to its front: output never overtakes input, because the buffer has a third more room than
  * the raw window and each doubled dot needs at least three raw bytes (dot, CR, LF). A body without
  * a line that begins with a dot (found at acceptance) is sent as it was read. */
@@ -11,7 +14,15 @@
 
 #include "attempt.h"
 #include "base/slab.h"
+#include "policy/settings.h"
+#include "reception.h"
+#include "site.h"
+#include "smtp/header_edit.h"
+#include "smtp/header_filter.h"
 #include "spools.h"
+
+_Static_assert(HEADER_BYTES_MAX + RECEPTION_ADDED_MAX <= PREPARE_WINDOW_BYTES,
+               "the first window holds the header");
 
 struct preparer {
     struct spools *spools;
@@ -152,6 +163,20 @@ static void stuff_window(struct transaction *transaction)
     transaction->window = bytes_of(transaction->memory, (size_t)(out - transaction->memory));
 }
 
+/* The raw bytes of the first window become what goes out. */
+static void edit_header(struct transaction *transaction)
+{
+    struct string_array names = transaction->attempt->site->settings->remove_headers;
+    if (names.count == 0) {
+        return;
+    }
+    size_t removed = header_edit_remove(transaction->memory + transaction->window_start,
+                                        transaction->raw_len, names.items, names.count);
+    transaction->window_start += removed;
+    transaction->raw_len -= (uint32_t)removed;
+    transaction->core.body_size -= removed;
+}
+
 static void release_memory(struct transaction *transaction)
 {
     struct preparer *preparer = transaction->preparer;
@@ -186,7 +211,11 @@ static void on_read(struct spool_read *read, int result)
         return;
     }
     transaction->failed = result != 0;
+    bool first = transaction->body_offset == 0;
     transaction->body_offset += transaction->raw_len;
+    if (first && result == 0) {
+        edit_header(transaction);
+    }
     if (must_stuff(transaction)) {
         stuff_window(transaction);
     } else {

@@ -1,7 +1,9 @@
 /* Transactions: one message made ready for one connection.
  *
  * Reads the body (at most PREPARE_WINDOW_BYTES at a time) and stuffs it where the peer needs DATA.
- * The first window is read before MAIL is sent; the rest while it is sent. Bytes held are bounded
+ * The first window is read before MAIL is sent; the rest while it is sent. The header is changed as
+ * policy says (remove-header of <domain>): it lies in the first window, since what is accepted has
+ * at most HEADER_BYTES_MAX of it; one that does not is sent as it is. Bytes held are bounded
  * per worker; who finds no room waits in a list and is served when some come free. */
 #ifndef ENGINE_PREPARE_H
 #define ENGINE_PREPARE_H

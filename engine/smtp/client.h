@@ -72,7 +72,7 @@ struct client_rcpt {
  * still be lent to a send then: that is the owner's to know.) */
 struct client_transaction {
     struct bytes sender, envid;
-    uint64_t body_size;  /* bytes as they lie in the spool, for SIZE= and BDAT */
+    uint64_t body_size;  /* bytes as they are sent, unstuffed, for SIZE= and BDAT */
     uint32_t rcpt_count; /* 1 … CLIENT_RCPTS_MAX */
     bool eight_bit, smtputf8, ret_hdrs, ret_full;
     uint8_t *rcpt_accepted; /* rcpt_count bytes of the owner's; 1: its RCPT was accepted */

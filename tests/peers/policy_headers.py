@@ -5,6 +5,7 @@
 import sys
 
 from harness import check, check_equal, main, test, wait_for
+from mx import CAPABILITIES
 
 
 def at_sink(mx, count=1):
@@ -87,6 +88,27 @@ def bcc_refused(world):
         engine.write(source=f"bcc {address}")
         code, out, err = engine.command("check")
         check(code != 0 and "bcc:" in out + err, f"{address}: {code} {out}{err}")
+
+
+# effect: domain remove-header
+@test("remove-header of <domain>: left out of what is sent, by DATA and by BDAT; \"\" clears")
+def removed_when_sent(world):
+    mx = world.mx(11, ["a.test", "c.test"], capabilities=(*CAPABILITIES, "CHUNKING"))
+    plain = world.mx(12, ["b.test"])
+    engine = world.engine(source="add-received-header no", domain="remove-header X-Secret,List-Id",
+                          extra='<domain c.test>\nremove-header ""\n</domain>')
+    head = b"A: 1\r\nx-secret: 1\r\n 2\r\nList-Id : <l>\r\nB: 2\r\n"
+    body = b"\r\nX-Secret: stays\r\n.dot\r\n" + b"x" * 70 + b"\r\n" + b"y\r\n" * 120000
+    for domain in "abc":
+        world.send(f"u@{domain}.test", content=head + body)
+    got = at_sink(mx, 2)
+    short = b"A: 1\r\nB: 2\r\n" + body
+    check_equal(at_sink(plain)["u@b.test"] == short, True, "by DATA")
+    check_equal(got["u@a.test"] == short, True, "by BDAT")
+    check_equal(got["u@c.test"] == head + body, True, "cleared")
+    for one in mx.messages + plain.messages:
+        check(b"SIZE=%d" % len(one.data) in one.mail, one.mail)
+    engine.wait_empty()
 
 
 if __name__ == "__main__":
