@@ -611,6 +611,7 @@ void attempt_reload(struct attempt *attempt)
     if (attempt->state == ATTEMPT_RESOLVING || attempt->state == ATTEMPT_CLOSING) {
         return;
     }
+    attempt->client_settings.auth = outbound_credentials(site->settings); /* the old ones go */
     bool ours = vmta_has_source(&site->lane->vmta, &attempt->source_address);
     for (struct list_node *node = list_first(&site->queues); node != NULL;
          node = list_next(&site->queues, node)) {

@@ -38,6 +38,7 @@ static uint64_t stage_timeout_ms(const struct attempt *attempt, enum client_stag
         return settings->smtp_greeting_timeout_ms;
     case CLIENT_STAGE_EHLO:
     case CLIENT_STAGE_STARTTLS:
+    case CLIENT_STAGE_AUTH:
     case CLIENT_STAGE_MAIL:
     case CLIENT_STAGE_RCPT:
         return ATTEMPT_COMMAND_MS;
@@ -273,7 +274,9 @@ static size_t gather(struct attempt *attempt)
                    (attempt->body->message->flags & MESSAGE_DOT_LINES) == 0);
             continue;
         }
-        if (attempt->log_commands) {
+        if (attempt->log_commands && output.secret) {
+            attempt_log_secret(attempt);
+        } else if (attempt->log_commands) {
             attempt_log_commands(attempt, output.commands);
         }
         attempt->iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)output.commands.data,

@@ -192,6 +192,12 @@ void attempt_log_commands(struct attempt *attempt, struct bytes commands)
     dialogue_log_commands(attempt->attempts->dialogue_log, who(attempt, " >", memory), commands);
 }
 
+void attempt_log_secret(struct attempt *attempt)
+{
+    char memory[DIALOGUE_LOG_WHO_MAX];
+    dialogue_log_secret(attempt->attempts->dialogue_log, who(attempt, " >", memory));
+}
+
 void attempt_log_reply(struct attempt *attempt, uint16_t code, struct bytes first_line)
 {
     char memory[DIALOGUE_LOG_WHO_MAX];

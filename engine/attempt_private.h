@@ -68,6 +68,7 @@ void attempt_log_tls(struct attempt *attempt, const char *failure); /* NULL: it 
 void attempt_log_broken(struct attempt *attempt, const struct transaction *transaction,
                         bool after_dot);
 void attempt_log_commands(struct attempt *attempt, struct bytes commands);
+void attempt_log_secret(struct attempt *attempt); /* commands that are not to be shown */
 void attempt_log_reply(struct attempt *attempt, uint16_t code, struct bytes first_line);
 void attempt_log_received(struct attempt *attempt, struct bytes data);
 void attempt_log_content(struct attempt *attempt, struct bytes data);

@@ -325,6 +325,14 @@ static void note_over(struct attempt *attempt, enum client_over how, enum client
             attempt_note_error(attempt, name, "4.7.0", "STARTTLS was refused:", said);
         }
         break;
+    case CLIENT_OVER_AUTH:
+        /* That our password is wrong is no word about the mail: it waits until ours is right. */
+        if (reply_is_permanent(reply)) {
+            attempt_note_error(attempt, name, "4.7.8", "AUTH was refused:", said);
+        } else {
+            attempt_note_failure(attempt, stage, name, reply);
+        }
+        break;
     case CLIENT_OVER_LOOP:
         reply_make(&made, 554, "5.4.6", "mail loops: the host bears our own name");
         attempt_note_failure(attempt, stage, name, &made);
@@ -336,6 +344,13 @@ static void note_over(struct attempt *attempt, enum client_over how, enum client
                            "protocol error: what came is no reply, or came too early", said);
         break;
     }
+}
+
+/* Another host of the route may do better; not where the mail would come back to us, nor with a
+ * password that was refused: so many wrong ones lock an account. */
+static bool may_try_next(enum client_over how, const struct reply *reply)
+{
+    return how != CLIENT_OVER_LOOP && (how != CLIENT_OVER_AUTH || !reply_is_permanent(reply));
 }
 
 /* C9: the server's state is unknown after a refused STARTTLS, so in the clear on a new connection,
@@ -364,6 +379,8 @@ static const char *over_words(const struct attempt *attempt, enum client_over ho
         return "protocol error of the peer";
     case CLIENT_OVER_TLS:
         return "no TLS to be had";
+    case CLIENT_OVER_AUTH:
+        return "no AUTH to be had";
     case CLIENT_OVER_ABANDON:
         return "what was begun must not be finished";
     case CLIENT_OVER_LOOP:
@@ -386,7 +403,7 @@ static void on_over(struct client *client, void *owner, enum client_over how,
     /* Without a QUIT before it the peer may wait for us: only where it leaves is it waited for. */
     bool gently = how == CLIENT_OVER_QUIT || (was_ready && how == CLIENT_OVER_REPLY);
     attempt_close(attempt, gently ? CONNECTION_CLOSE_GENTLY : CONNECTION_CLOSE_NOW,
-                  !was_ready && how != CLIENT_OVER_LOOP);
+                  !was_ready && may_try_next(how, reply));
 }
 
 const struct client_events attempt_client_events = {

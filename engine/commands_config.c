@@ -31,8 +31,10 @@ static void print_message(const struct config_message *message)
 
 static struct config *load(const char *path, struct config_report *report)
 {
-    struct config_files files = {
-        .read = files_read, .glob = files_glob, .defaults = config_defaults()};
+    struct config_files files = {.read = files_read,
+                                 .glob = files_glob,
+                                 .is_public = files_is_public,
+                                 .defaults = config_defaults()};
     return config_load(path, &files, report);
 }
 

@@ -8,6 +8,7 @@
 
 #define LINE_MAX_BYTES (DIALOGUE_LOG_WHO_MAX + DIALOGUE_LOG_SAID_MAX + 512)
 #define SECOND_MS      1000
+#define SECRET         BYTES("AUTH (not shown)")
 
 static void begin_second(struct dialogue_log *log, uint64_t now_ms)
 {
@@ -78,7 +79,7 @@ static struct bytes without_secret(struct bytes command)
 {
     bool is_auth = bytes_equal_nocase(bytes_slice(command, 0, 4), BYTES("AUTH")) &&
                    (command.len == 4 || command.data[4] == ' ');
-    return is_auth ? BYTES("AUTH (not shown)") : command;
+    return is_auth ? SECRET : command;
 }
 
 /* The next line, without its end; *at moves behind it. */
@@ -107,6 +108,11 @@ void dialogue_log_commands(struct dialogue_log *log, const char *who, struct byt
         struct bytes line = take_line(text, &at);
         write_said(log, who, line.len == 0 ? BYTES("(no command)") : without_secret(line));
     } while (at < text.len);
+}
+
+void dialogue_log_secret(struct dialogue_log *log, const char *who)
+{
+    write_said(log, who, SECRET);
 }
 
 void dialogue_log_data(struct dialogue_log *log, const char *who, struct bytes text)

@@ -41,6 +41,9 @@ void dialogue_log_line(struct dialogue_log *log, const char *format, ...)
  * AUTH. An empty line was no command. */
 void dialogue_log_commands(struct dialogue_log *log, const char *who, struct bytes text);
 
+/* One line that stands for commands which bear credentials. */
+void dialogue_log_secret(struct dialogue_log *log, const char *who);
+
 /* One line for each reply in `text`: `who` and the reply's first line. */
 void dialogue_log_replies(struct dialogue_log *log, const char *who, struct bytes text);
 

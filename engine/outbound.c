@@ -21,6 +21,13 @@ enum tls_need outbound_tls_level(const struct domain_settings *settings, enum tl
     return need > level && need != TLS_NEED_DEFAULT ? need : level;
 }
 
+struct sasl_credentials outbound_credentials(const struct domain_settings *settings)
+{
+    return (struct sasl_credentials){.username = settings->auth_username,
+                                     .password = settings->auth_password,
+                                     .in_clear = settings->use_unencrypted_plain_auth};
+}
+
 struct client_settings outbound_client_settings(const struct domain_settings *settings,
                                                 enum tls_need level, const char *helo_name)
 {
@@ -41,6 +48,7 @@ struct client_settings outbound_client_settings(const struct domain_settings *se
                              ? CLIENT_IN_FLIGHT_MAX
                              : (uint32_t)settings->max_msg_in_flight,
         .reuse_after_421 = !settings->smtp_421_means_mx_unavailable,
+        .auth = outbound_credentials(settings),
     };
 }
 

@@ -30,9 +30,12 @@ void outbound_add_sources(struct io *io, const struct config_vmta *settings, con
 /* How strict TLS must be under these settings for who needs that much: the stricter of both. */
 enum tls_need outbound_tls_level(const struct domain_settings *settings, enum tls_need need);
 
-/* For the client core; helo_name is borrowed. */
+/* For the client core; helo_name is borrowed, and what `auth` points to is the settings'. */
 struct client_settings outbound_client_settings(const struct domain_settings *settings,
                                                 enum tls_need level, const char *helo_name);
+
+/* Who we are at the other end, as the settings say. */
+struct sasl_credentials outbound_credentials(const struct domain_settings *settings);
 
 /* TLS profiles by settings, made when first asked for. One worker's. */
 struct outbound_tls {

@@ -291,6 +291,9 @@ static void judge_over(struct probe_call *call, enum client_over how, enum clien
     case CLIENT_OVER_TLS:
         judge_reply(call, PROBE_FAILED, "TLS failed: ", reply);
         break;
+    case CLIENT_OVER_AUTH:
+        judge_reply(call, PROBE_FAILED, "no AUTH: ", reply);
+        break;
     case CLIENT_OVER_LOOP:
         judge_reply(call, PROBE_FAILED, "the host bears our own name, mail would loop: ", reply);
         break;
@@ -327,6 +330,7 @@ static const struct client_events client_events = {
 static void begin_talking(struct probe_call *call)
 {
     client_init(&call->client, &call->client_settings, &client_events, call);
+    call->client.secured = call->port == PROBE_TLS_PORT;
     watch(call);
 }
 
@@ -408,6 +412,7 @@ static void on_lost(struct connection *connection, int error)
     (void)client_waiting(&call->client, &stage);
     const char *awaited = stage == CLIENT_STAGE_GREETING   ? "the greeting"
                           : stage == CLIENT_STAGE_STARTTLS ? "the answer to STARTTLS"
+                          : stage == CLIENT_STAGE_AUTH     ? "the answer to AUTH"
                                                            : "the answer to EHLO";
     if (error == -EPROTO) {
         judge_tls(call, connection->tls == NULL ? "" : tls_failure(connection->tls));

@@ -7,6 +7,7 @@
 #include "policy/acct_queue.h"
 #include "policy/load.h"
 #include "smtp/path.h"
+#include "smtp/sasl.h"
 
 #define JOB_PREFIX_LEN_MAX 64 /* of the 128 bytes of a job id */
 
@@ -161,6 +162,15 @@ static void check_bcc(struct loader *loader, const struct setting *setting)
     }
 }
 
+static void check_credential(struct loader *loader, const struct setting *setting)
+{
+    const struct bytes *text = setting->data;
+    if (text->len > SASL_CREDENTIAL_MAX) {
+        report_error(loader->report, &setting->place, "%s: at most %d bytes",
+                     setting->directive->name, SASL_CREDENTIAL_MAX);
+    }
+}
+
 static void check_references(struct loader *loader, const struct block *block)
 {
     for (const struct setting *s = block->first; s != NULL; s = s->next) {
@@ -173,6 +183,9 @@ static void check_references(struct loader *loader, const struct block *block)
             check_job_prefix(loader, s);
         } else if (strcmp(s->directive->name, "bcc") == 0) {
             check_bcc(loader, s);
+        } else if (strcmp(s->directive->name, "auth-username") == 0 ||
+                   strcmp(s->directive->name, "auth-password") == 0) {
+            check_credential(loader, s);
         } else if (s->directive->kind == KIND_REPEATED && s->directive->type == VALUE_MEMBER) {
             const struct pool_member_array *members = s->data;
             for (size_t i = 0; i < members->count; i++) {

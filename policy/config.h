@@ -33,6 +33,8 @@ struct config_files {
     /* Calls `found` for each path that matches, sorted; 0 or -errno. None is not an error. */
     int (*glob)(void *owner, const char *pattern, void (*found)(void *to, const char *path),
                 void *to);
+    /* Everybody on the host may read this file of secrets. NULL: nobody looks. */
+    bool (*is_public)(void *owner, const char *path);
     /* Read behind the operator's files, as one of them: policy/defaults.h. Empty: nothing. */
     struct bytes defaults;
 };

@@ -87,6 +87,14 @@ void load_setting(struct loader *loader, struct block *block, const struct direc
 /* Whether the text has a token of a deployment tool in it, as {{name}}: then that is reported. */
 bool load_has_template_token(struct loader *loader, struct bytes text);
 
+/* load_secret.c: auth-password-file. The file's first line becomes the block's auth-password. */
+void load_password_file(struct loader *loader, struct block *block, const struct setting *setting);
+
+/* The place of a new setting in the block: the last of a name counts. */
+struct setting *load_keep(struct loader *loader, struct block *block,
+                          const struct directive *directive, const union value *value,
+                          const struct place *place);
+
 /* load_block.c: tags. */
 void load_open(struct loader *loader);
 void load_close(struct loader *loader);

@@ -99,6 +99,25 @@ bool load_has_template_token(struct loader *loader, struct bytes text)
     return true;
 }
 
+struct setting *load_keep(struct loader *loader, struct block *block,
+                          const struct directive *directive, const union value *value,
+                          const struct place *place)
+{
+    size_t size = value_size(directive->type);
+    struct setting *setting = config_take(loader->config, sizeof(*setting));
+    void *data = config_take(loader->config, size);
+    if (setting == NULL || data == NULL) {
+        loader_no_memory(loader);
+        return NULL;
+    }
+    memcpy(data, value, size);
+    *setting = (struct setting){
+        .directive = directive, .data = data, .place = *place, .order = loader->order};
+    *block->last = setting;
+    block->last = &setting->next;
+    return setting;
+}
+
 void load_setting(struct loader *loader, struct block *block, const struct directive *directive,
                   struct bytes text, const char *at)
 {
@@ -120,20 +139,11 @@ void load_setting(struct loader *loader, struct block *block, const struct direc
         report_error(loader->report, &place, "%s: %s", directive->name, error.text);
         return;
     }
-    size_t size = value_size(directive->type);
-    struct setting *setting = config_take(config, sizeof(*setting));
-    void *data = config_take(config, size);
-    if (setting == NULL || data == NULL) {
-        loader_no_memory(loader);
-        return;
+    struct place place = loader_place(loader, at != NULL ? at : text.data);
+    struct setting *setting = load_keep(loader, block, directive, &value, &place);
+    if (setting != NULL && strcmp(directive->name, "auth-password-file") == 0) {
+        load_password_file(loader, block, setting);
     }
-    memcpy(data, &value, size);
-    *setting = (struct setting){.directive = directive,
-                                .data = data,
-                                .place = loader_place(loader, at != NULL ? at : text.data),
-                                .order = loader->order};
-    *block->last = setting;
-    block->last = &setting->next;
 }
 
 static void load_special(struct loader *loader, const struct directive *directive)

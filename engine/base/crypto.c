@@ -288,6 +288,15 @@ void crypto_hmac_sha256(const void *key, size_t key_len, const void *data, size_
     }
 }
 
+bool crypto_hmac_md5(const void *key, size_t key_len, const void *data, size_t data_len,
+                     uint8_t out[CRYPTO_MD5_LEN])
+{
+    size_t len = 0;
+    return EVP_Q_mac(NULL, "HMAC", NULL, "MD5", NULL, key, key_len, data, data_len, out,
+                     CRYPTO_MD5_LEN, &len) != NULL &&
+           len == CRYPTO_MD5_LEN;
+}
+
 void crypto_siphash(const uint8_t key[CRYPTO_SIPHASH_KEY_LEN], const void *data, size_t data_len,
                     uint8_t out[CRYPTO_SIPHASH_LEN])
 {

@@ -2,6 +2,7 @@
 #ifndef BASE_CRYPTO_H
 #define BASE_CRYPTO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,11 @@ void crypto_sha256(const void *data, size_t len, uint8_t out[CRYPTO_SHA256_LEN])
 /* RFC 2104. */
 void crypto_hmac_sha256(const void *key, size_t key_len, const void *data, size_t data_len,
                         uint8_t out[CRYPTO_SHA256_LEN]);
+
+/* RFC 2104, for CRAM-MD5 and nothing new. False: the system's policy forbids MD5 (FIPS). */
+#define CRYPTO_MD5_LEN 16
+bool crypto_hmac_md5(const void *key, size_t key_len, const void *data, size_t data_len,
+                     uint8_t out[CRYPTO_MD5_LEN]);
 
 /* SipHash-2-4, 8 bytes of it; the bytes in the order of its authors' test vectors. */
 #define CRYPTO_SIPHASH_KEY_LEN 16

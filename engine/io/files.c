@@ -64,6 +64,13 @@ int files_read(void *owner, const char *path, struct bytes *out)
     return result;
 }
 
+bool files_is_public(void *owner, const char *path)
+{
+    (void)owner;
+    struct stat info;
+    return stat(path, &info) == 0 && (info.st_mode & (S_IROTH | S_IWOTH)) != 0;
+}
+
 int files_glob(void *owner, const char *pattern, void (*found)(void *to, const char *path),
                void *to)
 {

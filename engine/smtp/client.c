@@ -33,6 +33,8 @@ const char *client_stage_name(enum client_stage stage)
         return "ehlo";
     case CLIENT_STAGE_STARTTLS:
         return "starttls";
+    case CLIENT_STAGE_AUTH:
+        return "auth";
     case CLIENT_STAGE_MAIL:
         return "mail";
     case CLIENT_STAGE_RCPT:
@@ -190,6 +192,8 @@ static enum client_over over_of(enum client_next how)
         return CLIENT_OVER_REPLY;
     case CLIENT_NEXT_NO_TLS:
         return CLIENT_OVER_TLS;
+    case CLIENT_NEXT_NO_AUTH:
+        return CLIENT_OVER_AUTH;
     case CLIENT_NEXT_ABANDON:
         return CLIENT_OVER_ABANDON;
     case CLIENT_NEXT_LOOP:

@@ -14,11 +14,13 @@
 
 #include "base/bytes.h"
 #include "smtp/reply.h"
+#include "smtp/sasl.h"
 
 enum client_stage { /* where something failed: the `stage` of events */
                     CLIENT_STAGE_GREETING,
                     CLIENT_STAGE_EHLO,
                     CLIENT_STAGE_STARTTLS,
+                    CLIENT_STAGE_AUTH,
                     CLIENT_STAGE_MAIL,
                     CLIENT_STAGE_RCPT,
                     CLIENT_STAGE_DATA,
@@ -44,6 +46,7 @@ struct client_peer {
     uint32_t capabilities; /* after `ignore`, and without CHUNKING once BDAT was refused */
     uint64_t size_max;     /* SIZE; 0 = none given */
     uint32_t rcpt_max;     /* LIMITS RCPTMAX (RFC 9422); 0 = none given */
+    uint32_t mechanisms;   /* enum sasl_mechanism bits of AUTH */
     bool said_helo;        /* fell back to HELO (C11) */
     char names[256];       /* the keywords offered, comma separated: dlvEsmtpAvailable */
 };
@@ -60,6 +63,9 @@ struct client_settings {
     uint32_t in_flight_max;
     bool tell_replies;    /* calls `replied` */
     bool reuse_after_421; /* smtp-421-means-mx-unavailable no */
+    /* Without a user name no AUTH is said. Where there is one no mail goes without it. What it
+     * points to may be exchanged between two calls. */
+    struct sasl_credentials auth;
 };
 
 /* One recipient of a transaction, as the core asks for it while it writes RCPT. */
@@ -105,6 +111,9 @@ enum client_over {
     CLIENT_OVER_REPLY,
     CLIENT_OVER_PROTOCOL, /* it does not speak SMTP: close at once, defer; reply may be NULL */
     CLIENT_OVER_TLS,      /* TLS was wanted and is not to be had here: `reply` at STARTTLS (C9) */
+    /* AUTH was wanted and is refused (`reply` is the peer's), or nothing that the peer offers may
+     * be used (`reply` is 454 and says why). Nothing of it is about the mail. */
+    CLIENT_OVER_AUTH,
     /* What is on the wire must not be finished: a carried or recalled transaction (C40), or a body
      * that the peer cut short with its reply (C14). Close at once; nothing more to record. */
     CLIENT_OVER_ABANDON,
@@ -116,7 +125,7 @@ struct client;
 struct client_events {
     /* The greeting lets us in; NULL: it is not of interest. `reply` until it returns. */
     void (*greeted)(struct client *client, void *owner, const struct reply *reply);
-    /* Session is up (greeting, EHLO, TLS as wanted). transaction may begin. */
+    /* Session is up (greeting, EHLO, TLS and AUTH as wanted). transaction may begin. */
     void (*established)(struct client *client, void *owner);
     /* 220 to STARTTLS: discard received bytes, do the handshake, then client_secured(). */
     void (*start_tls)(struct client *client, void *owner);
@@ -179,8 +188,11 @@ struct client {
     bool draining;        /* nothing new may be sent: what is on the wire is waited for */
     bool unsolicited;     /* the reply that is coming in began when none was awaited */
     bool orphan_accepted; /* a RCPT whose transaction has ended got a 2xx */
-    bool has_served;      /* the peer has decided a transaction on this connection */
-    bool may_leave;       /* the peer has said 421: no body before it has answered */
+    bool auth_cancelled;  /* "*" was said: only a refusal may follow */
+    uint8_t mechanism;    /* enum sasl_mechanism of the AUTH that is under way */
+    uint32_t auth_answers;
+    bool has_served; /* the peer has decided a transaction on this connection */
+    bool may_leave;  /* the peer has said 421: no body before it has answered */
     struct reply_parser parser;
     char out[CLIENT_OUT_BYTES];
 };
@@ -235,6 +247,7 @@ enum client_output_kind { CLIENT_NOTHING, CLIENT_COMMANDS, CLIENT_BODY };
 struct client_output {
     enum client_output_kind kind;
     struct bytes commands; /* CLIENT_COMMANDS: valid until client_sent */
+    bool secret;           /* they bear credentials: not for a log */
     /* CLIENT_BODY: send the whole body of this transaction now, dot-stuffed if `stuffed`, else as
      * it lies in the spool; then call client_body_ended and ask on. */
     struct client_transaction *body;

@@ -13,13 +13,16 @@ enum client_kind {
 };
 
 /* The session: GREETING -> SAY_EHLO -> EHLO (-> SAY_HELO -> HELO) (-> SAY_STARTTLS -> STARTTLS ->
- * TLS -> SAY_EHLO …) -> READY -> QUIT. SAY_x: x is the next thing to write. */
+ * TLS -> SAY_EHLO …) (-> SAY_AUTH -> AUTH (-> SAY_ANSWER -> AUTH …)) -> READY -> QUIT. SAY_x: x is
+ * the next thing to write; the challenge that ANSWER is about lies in parser.reply. */
 enum client_session {
     CLIENT_GREETING,
     CLIENT_SAY_EHLO,
     CLIENT_SAY_HELO,
     CLIENT_SAY_STARTTLS,
-    CLIENT_HELLO, /* EHLO, HELO or STARTTLS is answered next */
+    CLIENT_SAY_AUTH,
+    CLIENT_SAY_ANSWER,
+    CLIENT_HELLO, /* EHLO, HELO, STARTTLS or AUTH is answered next */
     CLIENT_TLS,   /* the owner does the handshake */
     CLIENT_READY,
     CLIENT_QUITTING,
@@ -45,6 +48,7 @@ enum client_next {
     CLIENT_NEXT_REFUSED,
     CLIENT_NEXT_BROKEN,
     CLIENT_NEXT_NO_TLS,
+    CLIENT_NEXT_NO_AUTH,
     CLIENT_NEXT_ABANDON,
     CLIENT_NEXT_LOOP,
 };

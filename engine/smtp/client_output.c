@@ -324,6 +324,33 @@ static bool write_hello(struct client *client, const char *verb, enum client_kin
     return true;
 }
 
+/* AUTH, or the answer to the challenge that has come. */
+static bool write_auth(struct client *client)
+{
+    const struct sasl_credentials *credentials = &client->settings->auth;
+    enum sasl_mechanism mechanism = (enum sasl_mechanism)client->mechanism;
+    const struct reply *reply = &client->parser.reply;
+    uint32_t answers = client->auth_answers;
+    bool said = true;
+    struct buffer line;
+    open_line(client, &line);
+    if (client->state == CLIENT_SAY_AUTH) {
+        sasl_put_command(mechanism, credentials, &answers, &line);
+    } else {
+        /* One that was cut, or that the next reply is written over already, is none. */
+        bool whole = reply_parser_at_start(&client->parser) && reply->text_len < REPLY_TEXT_MAX;
+        struct bytes challenge = whole ? reply_text(reply) : BYTES("");
+        said = sasl_put_answer(mechanism, credentials, &answers, challenge, &line);
+    }
+    if (!close_line(client, &line, CLIENT_KIND_AUTH, NULL, 0)) {
+        return false;
+    }
+    client->auth_answers = answers;
+    client->auth_cancelled = !said;
+    client->state = CLIENT_HELLO;
+    return true;
+}
+
 /* One line, or false: nothing may be said now. */
 static bool write_step(struct client *client)
 {
@@ -335,7 +362,7 @@ static bool write_step(struct client *client)
         return false;
     }
     enum client_session state = (enum client_session)client->state;
-    if (client->quit_wanted && state >= CLIENT_SAY_EHLO && state <= CLIENT_SAY_STARTTLS) {
+    if (client->quit_wanted && state >= CLIENT_SAY_EHLO && state <= CLIENT_SAY_AUTH) {
         state = client->state = CLIENT_READY;
     }
     switch (state) {
@@ -346,6 +373,9 @@ static bool write_step(struct client *client)
     case CLIENT_SAY_STARTTLS:
         client->state = CLIENT_HELLO;
         return say(client, "STARTTLS", CLIENT_KIND_STARTTLS, NULL);
+    case CLIENT_SAY_AUTH:
+    case CLIENT_SAY_ANSWER:
+        return write_auth(client);
     case CLIENT_READY:
         return write_transaction(client);
     case CLIENT_GREETING:
@@ -386,6 +416,9 @@ void client_next_output(struct client *client, struct client_output *out)
         out->commands =
             bytes_of(client->out + client->out_taken, client->out_len - client->out_taken);
         client->out_taken = client->out_len;
+        /* A barrier: nothing else is behind it. */
+        out->secret = client->outstanding_count > 0 &&
+                      client->outstanding[client->outstanding_first].kind == CLIENT_KIND_AUTH;
         return;
     }
     if (client->body == NULL) {

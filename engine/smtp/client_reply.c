@@ -144,6 +144,14 @@ static void take_limits(struct client_peer *peer, struct bytes rest)
     }
 }
 
+static void take_mechanisms(struct client_peer *peer, struct bytes first, struct bytes rest)
+{
+    peer->mechanisms = sasl_note_offered(peer->mechanisms, first);
+    for (struct bytes word = next_word(&rest); word.len > 0; word = next_word(&rest)) {
+        peer->mechanisms = sasl_note_offered(peer->mechanisms, word);
+    }
+}
+
 void client_take_ehlo_line(void *owner, uint16_t code, uint32_t number, struct bytes text)
 {
     struct client *client = owner;
@@ -162,9 +170,45 @@ void client_take_ehlo_line(void *owner, uint16_t code, uint32_t number, struct b
             (void)bytes_to_u64(next_word(&text), UINT64_MAX, &peer->size_max);
         }
     }
+    /* Before RFC 2554 it was written "AUTH=LOGIN PLAIN"; some servers say both. */
+    if (bytes_equal_nocase(keyword, BYTES("AUTH")) ||
+        bytes_starts_with_nocase(keyword, BYTES("AUTH="))) {
+        take_mechanisms(peer, bytes_slice(keyword, strlen("AUTH="), keyword.len), text);
+    }
     if (bytes_equal_nocase(keyword, BYTES("LIMITS"))) {
         take_limits(peer, text);
     }
+}
+
+static enum client_next stand(struct client *client)
+{
+    client->state = CLIENT_READY;
+    client->events->established(client, client->owner);
+    return CLIENT_GO_ON;
+}
+
+/* Where policy says who we are no mail goes before the peer knows it. */
+static enum client_next authenticate(struct client *client)
+{
+    const struct sasl_credentials *auth = &client->settings->auth;
+    if (auth->username.len == 0) {
+        return stand(client);
+    }
+    uint32_t offered = client->peer.mechanisms;
+    client->mechanism = (uint8_t)sasl_choose(offered, client->secured, auth->in_clear);
+    if (auth->password.len > 0 && client->mechanism != SASL_NONE) {
+        client->state = CLIENT_SAY_AUTH;
+        return CLIENT_GO_ON;
+    }
+    const char *why = "AUTH is wanted and the host offers no mechanism of ours";
+    if (auth->password.len == 0) {
+        why = "AUTH is wanted and no password is configured";
+    } else if (offered != SASL_NONE) {
+        why = "AUTH is wanted and would show the password: there is no TLS, and policy forbids it";
+    }
+    reply_make(&client->parser.reply, 454, "4.7.0", why);
+    client_finish(client, CLIENT_NEXT_NO_AUTH, CLIENT_STAGE_AUTH, &client->parser.reply);
+    return CLIENT_GO_ON;
 }
 
 static enum client_next after_hello(struct client *client)
@@ -175,9 +219,7 @@ static enum client_next after_hello(struct client *client)
         return CLIENT_NEXT_LOOP;
     }
     if (client->secured || tls == CLIENT_TLS_NEVER || (!offered && tls == CLIENT_TLS_OFFERED)) {
-        client->state = CLIENT_READY;
-        client->events->established(client, client->owner);
-        return CLIENT_GO_ON;
+        return authenticate(client);
     }
     if (!offered) {
         reply_make(&client->parser.reply, 454, "4.7.4", "TLS is required and was not offered");
@@ -231,6 +273,23 @@ static enum client_next on_starttls(struct client *client, const struct client_c
     /* Also where TLS was only offered: whether to go on in the clear is the owner's to say, and on
      * a new connection, since this server's state is unknown now. */
     return reply->code == 421 ? CLIENT_NEXT_REFUSED : CLIENT_NEXT_NO_TLS;
+}
+
+static enum client_next on_auth(struct client *client, const struct client_command *command)
+{
+    const struct reply *reply = &client->parser.reply;
+    bool cancelled = client->auth_cancelled;
+    if (reply->code == 334 && !cancelled) {
+        client->state = CLIENT_SAY_ANSWER;
+        return CLIENT_GO_ON;
+    }
+    if (reply_is_positive(reply) && !cancelled) {
+        return stand(client);
+    }
+    if (reply->code < 400) {
+        return CLIENT_NEXT_BROKEN;
+    }
+    return reply->code == 421 ? CLIENT_NEXT_REFUSED : CLIENT_NEXT_NO_AUTH;
 }
 
 static enum client_next on_rset(struct client *client, const struct client_command *command)

@@ -133,6 +133,7 @@ static void flush(struct owner *owner)
         } else {
             said += out.commands.len;
             assert(said <= CLIENT_OUT_BYTES);
+            assert(out.secret || !bytes_starts_with_nocase(out.commands, BYTES("AUTH ")));
         }
     }
     client_sent(&owner->client);
@@ -202,10 +203,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         return 0;
     }
     memset(&owner, 0, sizeof(owner));
+    static const struct sasl_credentials known = {BYTES_INIT("user"), BYTES_INIT("hush"), true};
     owner.settings = (struct client_settings){.helo_name = "us",
                                               .tls = (enum client_tls)(data[0] % 3),
                                               .in_flight_max = 1 + data[0] / 4 % 4,
                                               .reuse_after_421 = (data[0] & 0x40) != 0};
+    if ((data[0] & 0x20) != 0) {
+        owner.settings.auth = known;
+        owner.settings.auth.in_clear = (data[0] & 0x80) != 0;
+    }
     client_init(&owner.client, &owner.settings, &events, &owner);
     for (size_t at = 1; at < len;) {
         size_t end = at;

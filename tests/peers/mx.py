@@ -16,6 +16,8 @@ name; transactions with their replies; messages as bytes, dots unstuffed. All pe
 asyncio loop in a thread of its own; tests look at the records from theirs.
 """
 import asyncio
+import base64
+import hmac
 import inspect
 import socket
 import ssl
@@ -25,7 +27,7 @@ import time
 
 CAPABILITIES = ("PIPELINING", "SIZE 50000000", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
 READ_BYTES = 65536
-STAGES = ("connect", "greeting", "ehlo", "helo", "starttls", "mail", "rcpt", "data",
+STAGES = ("connect", "greeting", "ehlo", "helo", "starttls", "auth", "mail", "rcpt", "data",
           "data_unwanted", "body", "final", "lone_dot", "bdat", "rset", "noop", "quit", "unknown")
 
 
@@ -129,6 +131,33 @@ class Garbage:
             sent += len(block)
 
 
+class Authenticate:
+    """AUTH by PLAIN, LOGIN or CRAM-MD5; who got in stands in session.user."""
+
+    CHALLENGE = b"<1896.697170952@mx.example.test>"
+
+    def __init__(self, user, password, refusal="535 5.7.8 wrong"):
+        self.user, self.password, self.refusal = user.encode(), password.encode(), refusal
+
+    async def ask(self, session, challenge):
+        await session.send(b"334 " + base64.b64encode(challenge) + b"\r\n")
+        return base64.b64decode(await session.line(), validate=True)
+
+    async def __call__(self, session, argument):
+        mechanism, _, initial = argument.partition(b" ")
+        if mechanism == b"PLAIN":
+            said = base64.b64decode(initial) if initial else await self.ask(session, b"")
+            right = said == b"\0" + self.user + b"\0" + self.password
+        elif mechanism == b"LOGIN":
+            right = (await self.ask(session, b"Username:") == self.user) & \
+                    (await self.ask(session, b"Password:") == self.password)
+        else:
+            digest = hmac.new(self.password, self.CHALLENGE, "md5").hexdigest().encode()
+            right = await self.ask(session, self.CHALLENGE) == self.user + b" " + digest
+        session.user = self.user.decode() if right else None
+        return "235 2.7.0 in" if right else self.refusal
+
+
 class Turns:
     def __init__(self, *entries):
         self.entries, self.count = entries, 0
@@ -187,6 +216,7 @@ class Session:
         self.number = len(mx.sessions)
         self.commands, self.transactions, self.said, self.reads = [], [], [], []
         self.hello, self.tls, self.last_code = None, None, 0
+        self.user = None
         self.transaction = None
         self.on_code = None  # told of each code that is said, before what follows it
         self.buffer = self.raw = b""
@@ -327,6 +357,9 @@ class Session:
     async def on_starttls(self, argument):
         await self.stage("starttls", argument)
 
+    async def on_auth(self, argument):
+        await self.stage("auth", argument)
+
     async def on_mail(self, argument):
         self.transaction = Transaction(self, argument)
         self.transactions.append(self.transaction)
@@ -424,6 +457,7 @@ class Mx:
             "ehlo": self.ehlo,
             "helo": f"250 {self.name}",
             "starttls": ["220 2.0.0 go ahead", StartTls()] if tls else "502 5.5.1 not here",
+            "auth": "502 5.5.1 not here",
             "mail": "250 2.1.0 ok",
             "rcpt": "250 2.1.5 ok",
             "data": "354 go ahead",

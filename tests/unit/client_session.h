@@ -79,7 +79,8 @@ static inline void on_rcpt_refused(struct client *client, void *owner,
 
 static const char *const end_names[] = {"reply",       "lost",       "lost after",
                                         "unattempted", "unsuitable", "retry data"};
-static const char *const over_names[] = {"quit", "reply", "protocol", "tls", "abandon", "loop"};
+static const char *const over_names[] = {"quit", "reply",   "protocol", "tls",
+                                         "auth", "abandon", "loop"};
 
 static inline void on_ended(struct client *client, void *owner,
                             struct client_transaction *transaction, enum client_end end,

@@ -151,3 +151,24 @@ TEST(digest_does_not_depend_on_splits)
         CHECK(crypto_digest_end(&digest) == whole);
     }
 }
+
+TEST(hmac_md5_of_the_examples_in_rfc_2202_2)
+{
+    static const struct {
+        const char *key, *data, *wanted;
+    } rows[] = {
+        {"Jefe", "what do ya want for nothing?", "750c783e6ab0b503eaa86e310a5db738"},
+        {"\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b", "Hi There",
+         "9294727a3638bb1c13f48ef8158bfc9d"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        uint8_t out[CRYPTO_MD5_LEN];
+        char hex[2 * CRYPTO_MD5_LEN + 1];
+        CHECK(crypto_hmac_md5(rows[i].key, strlen(rows[i].key), rows[i].data, strlen(rows[i].data),
+                              out));
+        for (size_t k = 0; k < sizeof out; k++) {
+            snprintf(hex + 2 * k, 3, "%02x", out[k]);
+        }
+        CHECK_STRING(hex, rows[i].wanted);
+    }
+}
