@@ -169,6 +169,17 @@ static bool is_in_the_right_form(const struct attempt *attempt,
            transaction->stuffed == !client_sends_bdat(&attempt->client);
 }
 
+/* Some were deleted while it was made ready: they end in their queue, the others come again. */
+static bool has_condemned(const struct transaction *transaction)
+{
+    for (uint32_t i = 0; i < transaction->rcpt_count; i++) {
+        if (transaction->rcpts[i] != NULL && transaction->rcpts[i]->condemned) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Starts the prepared transaction if everything still allows it. */
 static void begin_next(struct attempt *attempt)
 {
@@ -191,7 +202,8 @@ static void begin_next(struct attempt *attempt)
         return;
     }
     /* A reload may have made its policy stricter than this connection is. */
-    if (!may_take_more(attempt) || next->queue->paused || !attempt_suits(attempt, next->queue)) {
+    if (!may_take_more(attempt) || next->queue->paused || has_condemned(next) ||
+        !attempt_suits(attempt, next->queue)) {
         attempt_drop_next(attempt);
         return;
     }

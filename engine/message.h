@@ -77,7 +77,9 @@ struct rcpt {
     uint16_t attempts;   /* transactions in which its RCPT was sent, saturating */
     uint8_t domain_len;  /* the domain is the end of the address */
     uint8_t retry_index; /* place in the recipient's retry list, saturating */
-    uint8_t state;       /* enum rcpt_state */
+    uint8_t state : 4;   /* enum rcpt_state */
+    bool part : 1;       /* its queue's: what a walk has seen, or not yet (queue.h) */
+    bool condemned : 1;  /* deleted while on the wire: not sent again */
     uint8_t notify;      /* enum notify bits; 0 = not asked */
 };
 

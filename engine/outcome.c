@@ -339,6 +339,12 @@ static void bounce_waiting(struct outcomes *outcomes, const struct attempt *atte
 static void bounce_expired(struct outcomes *outcomes, const struct attempt *attempt,
                            struct queue *queue, struct rcpt *rcpt)
 {
+    if (rcpt->condemned) {
+        struct reply deleted;
+        reply_make(&deleted, 554, "5.3.0", "deleted by the operator");
+        bounce_waiting(outcomes, attempt, queue, rcpt, "deleted", &deleted);
+        return;
+    }
     char text[QUEUE_ERROR_MAX + 64];
     snprintf(text, sizeof text, "delivery time expired (last error: %s)",
              queue->last_error != NULL ? queue->last_error->text : "none");
@@ -436,17 +442,16 @@ bool outcome_bounce_ready(struct outcomes *outcomes, const struct attempt *attem
                           struct queue *queue, const char *stage_name, const struct reply *reply)
 {
     for (uint32_t i = 0; i < OUTCOME_BOUNCE_MAX; i++) {
-        struct list_node *node = list_first(&queue->ready);
-        if (node == NULL) {
+        struct rcpt *rcpt = queue_first_ready(queue);
+        if (rcpt == NULL) {
             return false;
         }
-        struct rcpt *rcpt = CONTAINER_OF(node, struct rcpt, ready);
         bool removed = queue_remove(queue, rcpt);
         assert(removed);
         bounce_waiting(outcomes, attempt, queue, rcpt, stage_name, reply);
     }
     schedule_mark(outcomes->scheduler, queue->site);
-    return !list_empty(&queue->ready);
+    return queue_first_ready(queue) != NULL;
 }
 
 static bool is_older(const struct rcpt *rcpt, uint64_t age_ms, uint64_t now_ms)
@@ -462,11 +467,9 @@ void outcome_bounce_older(struct outcomes *outcomes, const struct attempt *attem
     struct reply reply;
     reply_make(&reply, 550, "5.1.2", "domain has no MX");
     uint32_t left = OUTCOME_BOUNCE_MAX;
-    struct list_node *next;
-    for (struct list_node *node = list_first(&queue->ready); node != NULL && left > 0;
-         node = next) {
-        next = list_next(&queue->ready, node);
-        struct rcpt *rcpt = CONTAINER_OF(node, struct rcpt, ready);
+    struct rcpt *next;
+    for (struct rcpt *rcpt = queue_first_ready(queue); rcpt != NULL && left > 0; rcpt = next) {
+        next = queue_next_ready(queue, rcpt);
         if (is_older(rcpt, age_ms, now_ms)) {
             bool removed = queue_remove(queue, rcpt);
             assert(removed);

@@ -22,11 +22,17 @@ static uint64_t sweep_interval_ms(const struct queue *queue)
 static bool is_expired(const struct queue *queue, const struct rcpt *rcpt, uint64_t now_ms)
 {
     int64_t age_ms = (int64_t)now_ms - rcpt_message(rcpt)->accepted_ms;
+    if (rcpt->condemned) {
+        return true;
+    }
     return queue->bounce_after_ms != UINT64_MAX && age_ms >= (int64_t)queue->bounce_after_ms;
 }
 
 static uint64_t expiry_ms(const struct queue *queue, const struct rcpt *rcpt)
 {
+    if (rcpt->condemned) {
+        return 0;
+    }
     if (queue->bounce_after_ms == UINT64_MAX) {
         return UINT64_MAX;
     }
@@ -34,10 +40,57 @@ static uint64_t expiry_ms(const struct queue *queue, const struct rcpt *rcpt)
     return due < 0 ? 0 : (uint64_t)due;
 }
 
+/* ---- the parts ---- */
+
+static struct queue_part *part_of(struct queue *queue, const struct rcpt *rcpt)
+{
+    return &queue->parts[rcpt->part];
+}
+
+/* Of the two, what a walk has not seen goes first. */
+static struct rcpt *first_ready_in(const struct queue_part *part)
+{
+    struct list_node *node = list_first(&part->ready);
+    return node == NULL ? NULL : CONTAINER_OF(node, struct rcpt, ready);
+}
+
+struct rcpt *queue_first_ready(const struct queue *queue)
+{
+    struct rcpt *rcpt = first_ready_in(&queue->parts[!queue->part]);
+    return rcpt != NULL ? rcpt : first_ready_in(&queue->parts[queue->part]);
+}
+
+struct rcpt *queue_next_ready(const struct queue *queue, const struct rcpt *rcpt)
+{
+    struct list_node *node = list_next(&queue->parts[rcpt->part].ready, &rcpt->ready);
+    if (node != NULL) {
+        return CONTAINER_OF(node, struct rcpt, ready);
+    }
+    return rcpt->part == queue->part ? NULL : first_ready_in(&queue->parts[queue->part]);
+}
+
+static struct heap_node *first_deferred(const struct queue *queue)
+{
+    struct heap_node *a = heap_first(&queue->parts[0].deferred);
+    struct heap_node *b = heap_first(&queue->parts[1].deferred);
+    if (a == NULL || b == NULL) {
+        return a != NULL ? a : b;
+    }
+    return a->key <= b->key ? a : b;
+}
+
+static void init_parts(struct queue_part parts[2])
+{
+    for (int i = 0; i < 2; i++) {
+        list_init(&parts[i].ready);
+        heap_init(&parts[i].deferred);
+    }
+}
+
 static void start_timer(struct queue *queue)
 {
     uint64_t due_ms = UINT64_MAX;
-    struct heap_node *first = heap_first(&queue->deferred);
+    struct heap_node *first = first_deferred(queue);
     if (first != NULL) {
         due_ms = first->key;
     }
@@ -59,12 +112,15 @@ static void push_ready(struct queue *queue, struct rcpt *rcpt, bool front, uint6
     rcpt->ready = (struct list_node){0};
     rcpt->state = RCPT_READY;
     if (front) {
-        list_push_front(&queue->ready, &rcpt->ready);
+        list_push_front(&part_of(queue, rcpt)->ready, &rcpt->ready);
     } else {
-        list_push_back(&queue->ready, &rcpt->ready);
+        list_push_back(&part_of(queue, rcpt)->ready, &rcpt->ready);
     }
     if (queue->ready_count++ == 0) {
         queue->sweep_ms = now_ms + sweep_interval_ms(queue);
+    }
+    if (rcpt->condemned) {
+        queue->sweep_ms = now_ms;
     }
 }
 
@@ -73,7 +129,7 @@ static void push_deferred(struct queue *queue, struct rcpt *rcpt, uint64_t due_m
     uint64_t limit_ms = expiry_ms(queue, rcpt);
     rcpt->deferred = (struct heap_node){.key = due_ms < limit_ms ? due_ms : limit_ms};
     rcpt->state = RCPT_DEFERRED;
-    heap_insert(&queue->deferred, &rcpt->deferred);
+    heap_insert(&part_of(queue, rcpt)->deferred, &rcpt->deferred);
     queue->deferred_count++;
 }
 
@@ -87,7 +143,7 @@ static void take_ready(struct queue *queue, struct rcpt *rcpt)
 static void take_deferred(struct queue *queue, struct rcpt *rcpt)
 {
     assert(rcpt->state == RCPT_DEFERRED && queue->deferred_count > 0);
-    heap_remove(&queue->deferred, &rcpt->deferred);
+    heap_remove(&part_of(queue, rcpt)->deferred, &rcpt->deferred);
     rcpt->due_wall_ms = 0; /* the heap's pointers lay there */
     queue->deferred_count--;
 }
@@ -110,7 +166,7 @@ static void expire(struct queue *queue, struct rcpt *rcpt)
 static void wake_deferred(struct queue *queue, uint64_t now_ms)
 {
     for (uint32_t i = 0; i < QUEUE_WAKE_MAX; i++) {
-        struct heap_node *first = heap_first(&queue->deferred);
+        struct heap_node *first = first_deferred(queue);
         if (first == NULL || first->key > now_ms) {
             return;
         }
@@ -126,11 +182,10 @@ static void wake_deferred(struct queue *queue, uint64_t now_ms)
 
 static void sweep_ready(struct queue *queue, uint64_t now_ms)
 {
-    struct list_node *next;
+    struct rcpt *next;
     uint32_t expired = 0;
-    for (struct list_node *node = list_first(&queue->ready); node != NULL; node = next) {
-        next = list_next(&queue->ready, node);
-        struct rcpt *rcpt = CONTAINER_OF(node, struct rcpt, ready);
+    for (struct rcpt *rcpt = queue_first_ready(queue); rcpt != NULL; rcpt = next) {
+        next = queue_next_ready(queue, rcpt);
         if (is_expired(queue, rcpt, now_ms)) {
             if (expired++ == QUEUE_WAKE_MAX) {
                 queue->sweep_ms = now_ms; /* goes on in the next turn */
@@ -169,8 +224,7 @@ void queue_init(struct queue *queue, struct site *site, enum tls_need tls_need,
                             .bounce_after_ms = bounce_after_ms,
                             .changed = changed,
                             .expired = expired};
-    list_init(&queue->ready);
-    heap_init(&queue->deferred);
+    init_parts(queue->parts);
     timer_init(&queue->timer, on_timer);
 }
 
@@ -186,6 +240,12 @@ void queue_deinit(struct queue *queue)
 }
 
 void queue_put(struct queue *queue, struct rcpt *rcpt, uint64_t due_ms, uint64_t now_ms)
+{
+    rcpt->part = queue->part;
+    queue_put_back(queue, rcpt, due_ms, now_ms);
+}
+
+void queue_put_back(struct queue *queue, struct rcpt *rcpt, uint64_t due_ms, uint64_t now_ms)
 {
     assert(rcpt->queue == NULL);
     rcpt->queue = queue;
@@ -209,11 +269,10 @@ uint32_t queue_take(struct queue *queue, uint32_t max, struct rcpt **out)
     uint32_t count = 0, expired = 0;
     const struct message *message = NULL;
     while (count < max) {
-        struct list_node *node = list_first(&queue->ready);
-        if (node == NULL) {
+        struct rcpt *rcpt = queue_first_ready(queue);
+        if (rcpt == NULL) {
             break;
         }
-        struct rcpt *rcpt = CONTAINER_OF(node, struct rcpt, ready);
         if (is_expired(queue, rcpt, queue->timers->now_ms)) {
             if (expired++ == QUEUE_WAKE_MAX) {
                 break;
@@ -278,8 +337,7 @@ bool queue_remove(struct queue *queue, struct rcpt *rcpt)
 /* ---- put aside ---- */
 
 struct queue_aside {
-    struct list ready;
-    struct heap deferred;
+    struct queue_part parts[2];
     uint32_t count;
 };
 
@@ -299,16 +357,34 @@ bool queue_put_aside(struct queue *queue)
     if (aside == NULL) {
         return false;
     }
-    list_init(&aside->ready);
-    list_splice_back(&aside->ready, &queue->ready);
-    aside->deferred = queue->deferred;
+    init_parts(aside->parts);
+    for (int i = 0; i < 2; i++) {
+        list_splice_back(&aside->parts[i].ready, &queue->parts[i].ready);
+        aside->parts[i].deferred = queue->parts[i].deferred;
+    }
+    init_parts(queue->parts);
     aside->count = count;
-    heap_init(&queue->deferred);
     queue->ready_count = queue->deferred_count = 0;
     queue->aside = aside;
     start_timer(queue);
     queue->changed(queue);
     return true;
+}
+
+/* Out of its part, the ready ones first. */
+static struct rcpt *first_aside(struct queue_aside *aside, uint64_t *due_ms)
+{
+    struct list_node *node = list_pop_front(&aside->parts[0].ready);
+    node = node != NULL ? node : list_pop_front(&aside->parts[1].ready);
+    *due_ms = 0;
+    if (node != NULL) {
+        return CONTAINER_OF(node, struct rcpt, ready);
+    }
+    struct heap *deferred = &aside->parts[heap_empty(&aside->parts[0].deferred)].deferred;
+    struct heap_node *first = heap_first(deferred);
+    *due_ms = first->key;
+    heap_remove(deferred, first);
+    return CONTAINER_OF(first, struct rcpt, deferred);
 }
 
 struct rcpt *queue_take_aside(struct queue *queue, uint64_t *due_ms)
@@ -317,17 +393,7 @@ struct rcpt *queue_take_aside(struct queue *queue, uint64_t *due_ms)
     if (aside == NULL) {
         return NULL;
     }
-    struct list_node *node = list_pop_front(&aside->ready);
-    struct rcpt *rcpt = NULL;
-    *due_ms = 0;
-    if (node != NULL) {
-        rcpt = CONTAINER_OF(node, struct rcpt, ready);
-    } else {
-        struct heap_node *first = heap_first(&aside->deferred);
-        rcpt = CONTAINER_OF(first, struct rcpt, deferred);
-        *due_ms = first->key;
-        heap_remove(&aside->deferred, first);
-    }
+    struct rcpt *rcpt = first_aside(aside, due_ms);
     rcpt->due_wall_ms = 0;
     if (--aside->count == 0) {
         free(aside);
@@ -335,6 +401,41 @@ struct rcpt *queue_take_aside(struct queue *queue, uint64_t *due_ms)
     }
     leave(queue, rcpt);
     return rcpt;
+}
+
+/* ---- walks ---- */
+
+void queue_walk_begin(struct queue *queue)
+{
+    queue->part = !queue->part;
+}
+
+struct rcpt *queue_walk_next(struct queue *queue)
+{
+    struct queue_part *from = &queue->parts[!queue->part], *to = &queue->parts[queue->part];
+    struct heap_node *first = heap_first(&from->deferred);
+    if (first != NULL) {
+        struct rcpt *rcpt = CONTAINER_OF(first, struct rcpt, deferred);
+        heap_remove(&from->deferred, first);
+        rcpt->part = queue->part;
+        heap_insert(&to->deferred, first);
+        return rcpt;
+    }
+    struct rcpt *rcpt = first_ready_in(from);
+    if (rcpt != NULL) {
+        list_remove(&rcpt->ready);
+        rcpt->part = queue->part;
+        list_push_back(&to->ready, &rcpt->ready);
+    }
+    return rcpt;
+}
+
+bool queue_walk_taken(struct queue *queue, struct rcpt *rcpt)
+{
+    assert(rcpt->queue == queue && rcpt->state == RCPT_TAKEN);
+    bool shown = rcpt->part == queue->part;
+    rcpt->part = queue->part;
+    return !shown;
 }
 
 /* ---- clocks ---- */
@@ -356,7 +457,7 @@ void queue_retry_now(struct queue *queue, uint64_t now_ms)
 {
     queue->not_before_ms = 0;
     struct heap_node *first;
-    while ((first = heap_first(&queue->deferred)) != NULL) {
+    while ((first = first_deferred(queue)) != NULL) {
         struct rcpt *rcpt = CONTAINER_OF(first, struct rcpt, deferred);
         take_deferred(queue, rcpt);
         push_ready(queue, rcpt, false, now_ms);

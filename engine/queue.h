@@ -23,6 +23,13 @@ struct site;
 #define QUEUE_WAKE_MAX  1024 /* recipients moved from deferred to ready, or expired, in one turn */
 #define QUEUE_ERROR_MAX 160  /* bytes of the last error kept for `show` */
 
+/* Where recipients wait. There are two, alike but for what a walk has seen of them: outside a walk
+ * the second is empty. */
+struct queue_part {
+    struct list ready;    /* struct rcpt, RCPT_READY */
+    struct heap deferred; /* struct rcpt, RCPT_DEFERRED, by due time */
+};
+
 struct queue_error {
     int64_t wall_ms;
     char text[QUEUE_ERROR_MAX];
@@ -32,14 +39,14 @@ struct queue {
     struct site *site;
     struct list_node site_node;     /* in site->queues */
     struct list_node sendable_node; /* in site->sendable while it may send */
-    struct list ready;              /* struct rcpt, RCPT_READY */
-    struct heap deferred;           /* struct rcpt, RCPT_DEFERRED, by due time */
+    struct queue_part parts[2];     /* by rcpt->part */
     uint32_t ready_count, deferred_count, taken_count;
     struct queue_aside *aside; /* NULL: none; owned */
     uint64_t bytes;            /* body bytes of all recipients here, for `show` */
     uint64_t not_before_ms;    /* the queue's retry clock; 0 = none */
     uint8_t retry_index;       /* place in retry-after; reset by a delivery */
     uint8_t tls_need;          /* enum tls_need of every message here */
+    bool part;                 /* where arrivals go */
     bool paused;
     struct queue_error *last_error; /* NULL = none; owned */
     struct queue_clock *clock;      /* the scheduler's: its retry clock in the spool, or NULL */
@@ -69,7 +76,11 @@ void queue_put(struct queue *queue, struct rcpt *rcpt, uint64_t due_ms, uint64_t
  * They are RCPT_TAKEN. Expired ones that stand in front end here. 0: nothing is ready. */
 uint32_t queue_take(struct queue *queue, uint32_t max, struct rcpt **out);
 
-/* Its time in the queue is over. */
+/* Those that are ready, in order; NULL at the end. */
+struct rcpt *queue_first_ready(const struct queue *queue);
+struct rcpt *queue_next_ready(const struct queue *queue, const struct rcpt *rcpt);
+
+/* Its time in the queue is over, or it was condemned. */
 bool queue_expired(const struct queue *queue, const struct rcpt *rcpt, uint64_t now_ms);
 
 /* What a transaction does with each recipient it took: */
@@ -87,6 +98,19 @@ bool queue_put_aside(struct queue *queue);
 
 /* One of those, out of the queue, and when it may leave (0: at once); NULL: none is left. */
 struct rcpt *queue_take_aside(struct queue *queue, uint64_t *due_ms);
+
+/* As queue_put, for one of those. */
+void queue_put_back(struct queue *queue, struct rcpt *rcpt, uint64_t due_ms, uint64_t now_ms);
+
+/* A walk shows each recipient that is here when it begins, once, over as many turns as its caller
+ * takes; meanwhile mail arrives and leaves as ever. It has ended when queue_walk_next says NULL,
+ * nothing is aside, and queue_walk_taken was asked about those that are taken; only then does the
+ * next one begin. */
+void queue_walk_begin(struct queue *queue);
+/* The next that waits; it stays, or queue_remove takes it. */
+struct rcpt *queue_walk_next(struct queue *queue);
+/* For one that is taken: it was not shown before, and now it was. */
+bool queue_walk_taken(struct queue *queue, struct rcpt *rcpt);
 
 /* The retry clock: nothing leaves before due_ms. 0 opens the queue again at once. */
 void queue_hold_until(struct queue *queue, uint64_t due_ms, uint64_t now_ms);

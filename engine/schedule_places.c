@@ -142,7 +142,7 @@ static uint32_t return_strays(struct site *site, struct queue *queue, uint32_t m
         if (send_on(site, rcpt, due_ms, now_ms)) {
             schedule_rcpt_gone(scheduler, site, rcpt);
         } else {
-            queue_put(queue, rcpt, due_ms, now_ms);
+            queue_put_back(queue, rcpt, due_ms, now_ms);
         }
     }
     return count;

@@ -456,3 +456,158 @@ TEST(what_is_put_aside_comes_out_one_by_one_with_its_due_time)
     CHECK(queue_empty(&queue));
     end();
 }
+
+/* ---- walks ---- */
+
+TEST(a_walk_shows_each_that_waits_once_and_leaves_it_there)
+{
+    begin(HOUR_MS);
+    struct rcpt *rcpts[] = {put(now_ms), put(now_ms + 2000), put(now_ms + 1000)};
+    for (int round = 0; round < 3; round++) {
+        unsigned shown = 0;
+        struct rcpt *rcpt;
+        queue_walk_begin(&queue);
+        while ((rcpt = queue_walk_next(&queue)) != NULL) {
+            for (unsigned i = 0; i < 3; i++) {
+                shown |= rcpt == rcpts[i] ? 1u << (4 * i) : 0;
+            }
+        }
+        CHECK_INT(shown, 0x111);
+        CHECK_INT(queue.ready_count, 1);
+        CHECK_INT(queue.deferred_count, 2);
+    }
+    CHECK(take_one() == rcpts[0]);
+    pass(1000);
+    CHECK(take_one() == rcpts[2]);
+    pass(1000);
+    CHECK(take_one() == rcpts[1]);
+    end();
+}
+
+TEST(mail_leaves_and_expires_in_the_middle_of_a_walk)
+{
+    begin(HOUR_MS);
+    struct rcpt *seen = put(now_ms + 1000), *unseen = put(now_ms + 2000);
+    struct rcpt *ready = put(now_ms);
+    queue_walk_begin(&queue);
+    CHECK(queue_walk_next(&queue) == seen);
+    CHECK(take_one() == ready);
+    pass(2000);
+    CHECK_INT(queue.ready_count, 2);
+    CHECK(take_one() == unseen); /* what was not shown goes first */
+    CHECK(take_one() == seen);
+    put(now_ms + 1000);
+    pass(2 * HOUR_MS);
+    CHECK_INT(expired_count, 1);
+    end();
+}
+
+TEST(what_arrives_during_a_walk_is_not_shown)
+{
+    begin(HOUR_MS);
+    struct rcpt *rcpt = put(now_ms);
+    queue_walk_begin(&queue);
+    put(now_ms);
+    put(now_ms + 1000);
+    CHECK(queue_walk_next(&queue) == rcpt);
+    CHECK(queue_walk_next(&queue) == NULL);
+    queue_walk_begin(&queue);
+    for (int i = 0; i < 3; i++) {
+        CHECK(queue_walk_next(&queue) != NULL);
+    }
+    CHECK(queue_walk_next(&queue) == NULL);
+    end();
+}
+
+TEST(who_was_taken_and_came_back_during_a_walk_is_shown_once)
+{
+    begin(HOUR_MS);
+    put(now_ms);
+    put(now_ms);
+    put(now_ms);
+    struct rcpt *back = take_first(), *deferred = take_first(), *taken = take_first();
+    queue_walk_begin(&queue);
+    CHECK(queue_walk_next(&queue) == NULL); /* all are on the wire */
+    queue_give_back(&queue, back, now_ms);
+    queue_defer(&queue, deferred, now_ms + 1000, now_ms);
+    CHECK(queue_walk_next(&queue) == deferred);
+    CHECK(queue_walk_next(&queue) == back);
+    CHECK(queue_walk_next(&queue) == NULL);
+    CHECK(queue_walk_taken(&queue, taken));
+    CHECK(!queue_walk_taken(&queue, taken));
+    queue_give_back(&queue, taken, now_ms);
+    CHECK(queue_walk_next(&queue) == NULL);
+    CHECK_INT(queue.ready_count, 2);
+    end();
+}
+
+TEST(those_put_aside_in_the_middle_of_a_walk_are_shown_when_they_are_back)
+{
+    begin(HOUR_MS);
+    put(now_ms);
+    put(now_ms);
+    struct rcpt *deferred = put(now_ms + 1000);
+    queue_walk_begin(&queue);
+    CHECK(queue_walk_next(&queue) == deferred);
+    CHECK(queue_put_aside(&queue));
+    CHECK(queue_walk_next(&queue) == NULL);
+    struct rcpt *rcpt;
+    uint64_t due_ms;
+    while ((rcpt = queue_take_aside(&queue, &due_ms)) != NULL) {
+        queue_put_back(&queue, rcpt, due_ms, now_ms);
+    }
+    CHECK(queue_walk_next(&queue) != NULL);
+    CHECK(queue_walk_next(&queue) != NULL);
+    CHECK(queue_walk_next(&queue) == NULL);
+    CHECK_INT(queue.ready_count, 2);
+    CHECK_INT(queue.deferred_count, 1);
+    end();
+}
+
+TEST(one_that_a_walk_shows_may_be_taken_out)
+{
+    begin(HOUR_MS);
+    put(now_ms);
+    put(now_ms + 1000);
+    struct rcpt *rcpt;
+    queue_walk_begin(&queue);
+    while ((rcpt = queue_walk_next(&queue)) != NULL) {
+        CHECK(queue_remove(&queue, rcpt));
+    }
+    CHECK(queue_empty(&queue));
+    pass(2000);
+    CHECK_INT(expired_count, 0);
+    end();
+}
+
+TEST(the_condemned_end_at_the_next_turn_wherever_they_come_back_to)
+{
+    begin(UINT64_MAX);
+    put(now_ms);
+    put(now_ms);
+    put(now_ms);
+    struct rcpt *back = take_first(), *deferred = take_first(), *left = take_first();
+    back->condemned = deferred->condemned = true;
+    queue_pause(&queue, true);
+    queue_give_back(&queue, back, now_ms);
+    queue_defer(&queue, deferred, now_ms + HOUR_MS, now_ms);
+    queue_give_back(&queue, left, now_ms);
+    CHECK_INT(expired_count, 0);
+    pass(1);
+    CHECK_INT(expired_count, 2);
+    CHECK_INT(queue.ready_count, 1);
+    end();
+}
+
+TEST(the_condemned_are_not_taken)
+{
+    begin(HOUR_MS);
+    put(now_ms);
+    put(now_ms);
+    struct rcpt *first = take_first();
+    first->condemned = true;
+    queue_give_back(&queue, first, now_ms);
+    CHECK(take_one() != first);
+    CHECK_INT(expired_count, 1);
+    end();
+}
