@@ -92,8 +92,9 @@ struct attempt {
     struct address full_source;
     bool aim_full;
     struct resolve_job *resolving;
-    struct local_job *local; /* where mail is delivered without a peer; NULL: it is not */
-    struct reply *failure;   /* why the addresses so far failed; from malloc, NULL = none */
+    struct local_job *local;      /* where mail is delivered without a peer; NULL: it is not */
+    struct transaction *at_local; /* what is with `local` now, or NULL */
+    struct reply *failure;        /* why the addresses so far failed; from malloc, NULL = none */
     const char *failure_stage_name;
     struct timer timer; /* held or carried transaction, idle time */
     uint64_t wake_ms;   /* when it fires */

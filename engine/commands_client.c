@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/json.h"
 #include "commands.h"
+#include "commands_select.h"
 #include "commands_show.h"
 #include "commands_text.h"
 #include "control.h"
@@ -18,13 +19,24 @@
 #define TIMEOUT_SECONDS 60 /* for an answer, unless --timeout says */
 #define TIMEOUT_MAX     3600
 #define ITEMS_MAX       1000000
-#define NAME_LEN_MAX    511 /* bytes of "domain/virtual-mta", as the daemon keeps pauses */
-#define REQUEST_MAX     8192
+#define NAME_LEN_MAX    511         /* bytes of "domain/virtual-mta", as the daemon keeps pauses */
+#define REQUEST_MAX     (16 * 1024) /* four values of SELECTION_TEXT_MAX, each byte escaped */
 
 #define REPLY_MAX       1100 /* bytes of a reply: the rules see less */
 
-/* SOURCE: an address, then a queue. MODE: a queue, and --mode=. */
-enum client_argument { NONE, QUEUE, EXACT_QUEUE, QUEUE_OR_ALL, DOMAIN, REPLY, SOURCE, MODE };
+/* SOURCE: an address, then a queue. MODE: a queue, and --mode=. LIST, DELETE: a selection. */
+enum client_argument {
+    NONE,
+    QUEUE,
+    EXACT_QUEUE,
+    QUEUE_OR_ALL,
+    DOMAIN,
+    REPLY,
+    SOURCE,
+    MODE,
+    LIST,
+    DELETE
+};
 
 struct client_command {
     const char *name;
@@ -47,6 +59,8 @@ struct wish {
     const char *reply;           /* NULL: none */
     const char *source, *mode;   /* NULL: none */
     uint64_t reenable_ms;        /* 0: none */
+    struct selection selection;
+    bool dry_run, dsn;
     bool exact;
     uint64_t items, timeout_seconds;
 };
@@ -95,7 +109,14 @@ static bool take_name(struct wish *wish, const char *word)
 static int check_wish(const struct command_line *line, const struct wish *wish)
 {
     enum client_argument argument = wish->command->argument;
-    bool optional = argument == NONE || argument == QUEUE_OR_ALL || argument == REPLY;
+    bool optional = argument == NONE || argument == QUEUE_OR_ALL || argument == REPLY ||
+                    argument == LIST || argument == DELETE;
+    if (argument == DELETE && wish->name[0] == '\0' && selection_is_empty(&wish->selection)) {
+        return commands_usage(line, "say which recipients (all of them: --queue='*/*')");
+    }
+    if (wish->dsn) {
+        return commands_usage(line, "--dsn is not yet in effect, nothing was deleted");
+    }
     if (argument == REPLY && wish->reply == NULL) {
         return commands_usage(line, "a reply is needed");
     }
@@ -139,6 +160,29 @@ static bool take_change(struct wish *wish, const char *word)
     return false;
 }
 
+/* Of LIST and DELETE. */
+static enum selection_result take_selection(struct wish *wish, const char *word)
+{
+    static const char queue[] = "--queue=";
+    enum client_argument argument = wish->command->argument;
+    if (argument != LIST && argument != DELETE) {
+        return SELECTION_OTHER;
+    }
+    if (strncmp(word, queue, sizeof queue - 1) == 0) {
+        return take_name(wish, word + sizeof queue - 1) ? SELECTION_TAKEN : SELECTION_BAD;
+    }
+    if (argument == DELETE && strcmp(word, "--dry-run") == 0) {
+        wish->dry_run = true;
+        return SELECTION_TAKEN;
+    }
+    if (argument == DELETE && strcmp(word, "--dsn") == 0) {
+        wish->dsn = true;
+        return SELECTION_TAKEN;
+    }
+    enum selection_result result = selection_take(&wish->selection, word);
+    return result == SELECTION_OTHER ? SELECTION_BAD : result;
+}
+
 static int read_words(const struct command_line *line, struct wish *wish)
 {
     *wish = (struct wish){.command = find_client_command(line->command->name),
@@ -149,6 +193,13 @@ static int read_words(const struct command_line *line, struct wish *wish)
         if ((wish->items > 0 && take_number(word, "--maxitems=", ITEMS_MAX, &wish->items)) ||
             take_number(word, "--timeout=", TIMEOUT_MAX, &wish->timeout_seconds) ||
             take_change(wish, word)) {
+            continue;
+        }
+        enum selection_result selected = take_selection(wish, word);
+        if (selected == SELECTION_BAD) {
+            return commands_usage(line, "argument '%s' is not understood", word);
+        }
+        if (selected == SELECTION_TAKEN) {
             continue;
         }
         if (wish->command->argument == REPLY && wish->reply == NULL) {
@@ -198,6 +249,10 @@ static struct bytes write_request(const struct wish *wish, char memory[REQUEST_M
     if (wish->items > 0) {
         json_put_u64(&writer, "maxitems", wish->items);
     }
+    selection_put(&writer, &wish->selection);
+    if (wish->dry_run) {
+        json_put_bool(&writer, "dryRun", true);
+    }
     json_end_object(&writer);
     return buffer_bytes(&out);
 }
@@ -226,8 +281,8 @@ static int find_socket(const char *config_path, char path[CONTROL_CLIENT_PATH_MA
     return 0;
 }
 
-static int ask(const struct command_line *line, const struct wish *wish, struct bytes *reply,
-               struct error *error)
+static int begin(const struct command_line *line, const struct wish *wish,
+                 struct control_conversation *conversation, struct error *error)
 {
     char path[CONTROL_CLIENT_PATH_MAX], memory[REQUEST_MAX];
     if (find_socket(line->config_path, path, error) < 0) {
@@ -236,7 +291,7 @@ static int ask(const struct command_line *line, const struct wish *wish, struct 
     struct control_request request = {.path = path,
                                       .line = write_request(wish, memory),
                                       .timeout_seconds = (unsigned)wish->timeout_seconds};
-    return control_client_ask(&request, reply, error);
+    return control_client_begin(conversation, &request, error);
 }
 
 /* ---- from its reply ---- */
@@ -290,30 +345,51 @@ static int use_reply(const struct command_line *line, const struct wish *wish,
     return result;
 }
 
+/* A line before the last. */
+static bool is_row(const struct wish *wish, const struct json *reply)
+{
+    return wish->command->argument == LIST && json_member(reply, "status") == NULL;
+}
+
+/* One line of the daemon's; false: it was the last, *result is the exit code. */
+static bool use_line(const struct command_line *line, const struct wish *wish, struct bytes text,
+                     int *result)
+{
+    struct error error = {0};
+    struct json *reply = json_parse(text, CONTROL_REPLY_MAX, &error);
+    bool row = reply != NULL && is_row(wish, reply);
+    if (reply == NULL) {
+        error.code = EXIT_IOERR;
+        error_prefix(&error, "what answered is no posthaste daemon");
+        *result = fail(&error);
+        return false;
+    }
+    if (line->json) {
+        print_json(text);
+    } else if (row) {
+        show_list_row(reply);
+    }
+    if (!row) {
+        *result = use_reply(line, wish, reply);
+    }
+    json_free(reply);
+    return row;
+}
+
 int command_client(const struct command_line *line)
 {
     struct wish wish;
     struct bytes text;
     struct error error = {0};
+    struct control_conversation conversation = {0};
     int result = read_words(line, &wish);
     if (result != EXIT_OK) {
         return result;
     }
-    if (ask(line, &wish, &text, &error) < 0) {
-        return fail(&error);
+    bool more = begin(line, &wish, &conversation, &error) == 0;
+    while (more && control_client_next(&conversation, &text, &error) == 0) {
+        more = use_line(line, &wish, text, &result);
     }
-    struct json *reply = json_parse(text, CONTROL_REPLY_MAX, &error);
-    if (reply == NULL) {
-        error.code = EXIT_IOERR;
-        error_prefix(&error, "what answered is no posthaste daemon");
-        result = fail(&error);
-    } else {
-        if (line->json) {
-            print_json(text);
-        }
-        result = use_reply(line, &wish, reply);
-    }
-    json_free(reply);
-    free((void *)(uintptr_t)text.data);
-    return result;
+    control_client_end(&conversation);
+    return error.code != 0 ? fail(&error) : result;
 }

@@ -35,6 +35,10 @@ void show_change(const struct answer *answer);
 void show_sources(const struct answer *answer);
 void show_resolve(const struct answer *answer);
 void show_reply(const struct answer *answer); /* commands_replies.c */
+/* commands_list.c */
+void show_list_row(const struct json *row);
+void show_list(const struct answer *answer);
+void show_delete(const struct answer *answer);
 
 /* Judges: the exit code; other than 0, it has been said why. */
 int accept_all(const struct answer *answer);

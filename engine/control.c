@@ -7,6 +7,7 @@
 
 #include "base/logger.h"
 #include "control_private.h"
+#include "control_scan.h"
 #include "policy/config.h"
 
 #define SOCKET_MODE 0660
@@ -84,6 +85,12 @@ static void on_received(struct io_op *op, int result)
 static void on_sent(struct io_op *op, int result)
 {
     struct control_client *client = CONTAINER_OF(op, struct control_client, send_op);
+    if (client->part_sent != NULL) {
+        void (*part_sent)(struct control_client *, int) = client->part_sent;
+        client->part_sent = NULL;
+        part_sent(client, client->closing ? -ECANCELED : result);
+        return;
+    }
     free(client->reply);
     client->reply = NULL;
     client->busy = false;
@@ -105,6 +112,15 @@ void control_reply(struct control_client *client, char *reply, size_t len)
     }
     client->reply = reply;
     client->iov = (struct iovec){.iov_base = reply, .iov_len = len};
+    io_send(client->control->io, &client->send_op, client->fd, &client->iov, 1);
+}
+
+void control_send_part(struct control_client *client, struct bytes lines,
+                       void (*sent)(struct control_client *client, int result))
+{
+    assert(client->busy && client->reply == NULL && client->part_sent == NULL);
+    client->part_sent = sent;
+    client->iov = (struct iovec){.iov_base = (void *)(uintptr_t)lines.data, .iov_len = lines.len};
     io_send(client->control->io, &client->send_op, client->fd, &client->iov, 1);
 }
 
@@ -154,6 +170,7 @@ struct control *control_create(struct engine *engine, struct error *error)
     control->io = engine->workers[ENGINE_KEEPER].io;
     list_init(&control->clients);
     list_init(&control->resolving);
+    list_init(&control->waiting);
     control->listen_fd = io_listen_unix(control->io, path, SOCKET_MODE);
     if (control->listen_fd < 0) {
         error_set(error, 73, "control-socket %s: %s (does the directory exist, may we write it?)",
@@ -173,6 +190,7 @@ void control_stop(struct control *control, void (*stopped)(void *owner), void *o
     control->stopped = stopped;
     control->owner = owner;
     io_accept_stop(&control->acceptor);
+    control_scan_stop(control);
     struct list_node *next;
     for (struct list_node *node = list_first(&control->clients); node != NULL; node = next) {
         next = list_next(&control->clients, node);

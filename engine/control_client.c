@@ -1,4 +1,4 @@
-/* Blocking socket calls: the one place outside io that makes them, for a program that waits for one
+/* Blocking socket calls: the one place outside io that makes them, for a program that waits for its
  * answer and ends. */
 #include "control_client.h"
 
@@ -53,13 +53,13 @@ static int connect_to(const struct control_request *request, struct error *error
     return fd;
 }
 
-static int explain_silence(const struct control_request *request, int number, struct error *error)
+static int explain_silence(unsigned timeout_seconds, int number, struct error *error)
 {
     if (number == EAGAIN) {
         return error_set(error, TRY_AGAIN,
                          "the daemon took the request but has not answered within %u s; whether it "
                          "acted is not known: try again",
-                         request->timeout_seconds);
+                         timeout_seconds);
     }
     return error_set(error, TRY_AGAIN,
                      "the daemon closed the connection before it answered (%s): it is stopping, or "
@@ -82,57 +82,60 @@ static bool send_all(int fd, struct bytes line)
     return true;
 }
 
-/* Reads up to the newline into memory of CONTROL_REPLY_MAX + 1 bytes; the length, or -1. */
-static ssize_t receive_line(int fd, const struct control_request *request, char *memory,
-                            struct error *error)
+int control_client_begin(struct control_conversation *conversation,
+                         const struct control_request *request, struct error *error)
 {
-    size_t len = 0;
-    while (len < CONTROL_REPLY_MAX) {
-        ssize_t got = recv(fd, memory + len, CONTROL_REPLY_MAX - len, 0);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got <= 0) {
-            return explain_silence(request, got < 0 ? errno : 0, error);
-        }
-        const char *end = memchr(memory + len, '\n', (size_t)got);
-        len += (size_t)got;
+    *conversation = (struct control_conversation){.fd = connect_to(request, error),
+                                                  .timeout_seconds = request->timeout_seconds};
+    if (conversation->fd < 0) {
+        return -1;
+    }
+    if (!send_all(conversation->fd, request->line) || !send_all(conversation->fd, BYTES("\n"))) {
+        return explain_silence(request->timeout_seconds, errno, error);
+    }
+    conversation->memory = malloc(CONTROL_REPLY_MAX + 1);
+    return conversation->memory == NULL ? error_set(error, SYSTEM_ERROR, "out of memory") : 0;
+}
+
+/* The line taken before gives its place to what came behind it. */
+static void drop_line(struct control_conversation *conversation)
+{
+    conversation->len -= conversation->used;
+    memmove(conversation->memory, conversation->memory + conversation->used, conversation->len);
+    conversation->used = 0;
+}
+
+int control_client_next(struct control_conversation *conversation, struct bytes *line,
+                        struct error *error)
+{
+    size_t searched = 0;
+    drop_line(conversation);
+    for (;;) {
+        char *memory = conversation->memory;
+        char *end = memchr(memory + searched, '\n', conversation->len - searched);
         if (end != NULL) {
-            return end - memory;
+            *end = '\0';
+            conversation->used = (size_t)(end - memory) + 1;
+            *line = bytes_of(memory, conversation->used - 1);
+            return 0;
         }
+        searched = conversation->len;
+        if (searched == CONTROL_REPLY_MAX) {
+            return error_set(error, SYSTEM_ERROR, "the daemon's answer is longer than %d bytes",
+                             CONTROL_REPLY_MAX);
+        }
+        ssize_t got = recv(conversation->fd, memory + searched, CONTROL_REPLY_MAX - searched, 0);
+        if (got <= 0 && !(got < 0 && errno == EINTR)) {
+            return explain_silence(conversation->timeout_seconds, got < 0 ? errno : 0, error);
+        }
+        conversation->len += got > 0 ? (size_t)got : 0;
     }
-    return error_set(error, SYSTEM_ERROR, "the daemon's answer is longer than %d bytes",
-                     CONTROL_REPLY_MAX);
 }
 
-static int exchange(int fd, const struct control_request *request, struct bytes *reply,
-                    struct error *error)
+void control_client_end(struct control_conversation *conversation)
 {
-    if (!send_all(fd, request->line) || !send_all(fd, BYTES("\n"))) {
-        return explain_silence(request, errno, error);
+    if (conversation->fd > 0) {
+        close(conversation->fd);
     }
-    char *memory = malloc(CONTROL_REPLY_MAX + 1);
-    if (memory == NULL) {
-        return error_set(error, SYSTEM_ERROR, "out of memory");
-    }
-    ssize_t len = receive_line(fd, request, memory, error);
-    if (len < 0) {
-        free(memory);
-        return -1;
-    }
-    memory[len] = '\0';
-    *reply = bytes_of(memory, (size_t)len);
-    return 0;
-}
-
-int control_client_ask(const struct control_request *request, struct bytes *reply,
-                       struct error *error)
-{
-    int fd = connect_to(request, error);
-    if (fd < 0) {
-        return -1;
-    }
-    int result = exchange(fd, request, reply, error);
-    close(fd);
-    return result;
+    free(conversation->memory);
 }

@@ -11,6 +11,7 @@
 #include "base/arena.h"
 #include "base/logger.h"
 #include "control_private.h"
+#include "control_scan.h"
 #include "io/io.h"
 #include "log_rotation.h"
 #include "policy/config.h"
@@ -29,6 +30,7 @@ static void free_job(struct control_job *job)
         control_free_rows(&job->questions[i]);
     }
     route_unref(job->route);
+    control_scan_free(job->scan);
     free(job);
 }
 
@@ -49,6 +51,9 @@ static void put_reply(struct control_job *job, struct buffer *out)
     } else {
         json_put_string(&writer, "status", BYTES("success"));
         job->command->answer(job, &writer);
+    }
+    if (job->command != NULL && job->command->scan != NULL) {
+        json_put_bool(&writer, "end", true);
     }
     json_end_object(&writer);
 }
@@ -72,6 +77,17 @@ static void write_reply(struct control_job *job)
     size_t len = memory == NULL ? 0 : out.len;
     free_job(job);
     control_reply(client, memory, len);
+}
+
+void control_finish(struct control_job *job, bool gone)
+{
+    struct control_client *client = job->client;
+    if (!gone) {
+        write_reply(job);
+        return;
+    }
+    free_job(job);
+    control_reply(client, NULL, 0);
 }
 
 static void on_answer(struct letter *letter)
@@ -452,6 +468,8 @@ const struct control_command control_commands[] = {
     {"set queue", control_change_at_worker, control_answer_count},
     {"disable source", control_change_at_worker, control_answer_count},
     {"enable source", control_change_at_worker, control_answer_count},
+    {"list", NULL, control_answer_list, &control_list},
+    {"delete", NULL, control_answer_delete, &control_delete},
     {"pause queue", pause_at_worker, answer_pause},
     {"resume queue", resume_at_worker, answer_resume},
     {"schedule", retry_at_worker, control_answer_count},
@@ -506,6 +524,9 @@ static struct control_job *create_job(struct control_client *client, struct byte
         control_take_reply(job, request);
     } else if (job->command->at_worker == control_change_at_worker) {
         control_take_change(job, request);
+    } else if (job->command->scan != NULL) {
+        control_scan_create(job, request);
+        return job;
     }
     json_free(request);
     return job;
@@ -555,6 +576,8 @@ void control_start(struct control_client *client, struct bytes line)
     }
     if (job->error.code != 0) {
         write_reply(job);
+    } else if (job->command->scan != NULL) {
+        control_scan_start(job);
     } else if (is_command(job, "resolve")) {
         start_resolve(job);
     } else if (job->command->at_worker != NULL) {

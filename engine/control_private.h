@@ -26,6 +26,7 @@ struct control_client {
     char *reply; /* being sent, from malloc */
     int fd;
     bool busy, closing;
+    void (*part_sent)(struct control_client *client, int result); /* NULL: `reply` is sent */
 };
 
 struct control {
@@ -33,7 +34,9 @@ struct control {
     struct io *io;
     struct io_acceptor acceptor;
     struct list clients;
-    struct list resolving; /* struct control_job */
+    struct list resolving;         /* struct control_job */
+    struct control_scan *scanning; /* the one that runs, or NULL */
+    struct list waiting;           /* struct control_scan, for the disk */
     uint32_t client_count;
     int listen_fd;
     bool stopping, accept_stopped;
@@ -88,6 +91,7 @@ struct control_command {
     const char *name;
     void (*at_worker)(struct control_question *question); /* NULL: nothing to ask */
     void (*answer)(struct control_job *job, struct json_writer *writer);
+    const struct control_scan_kind *scan; /* NULL: it looks at no recipients (control_scan.h) */
 };
 
 struct control_job {
@@ -104,6 +108,7 @@ struct control_job {
     struct reply reply; /* to be sorted */
     struct control_change change;
     bool has_queue;
+    struct control_scan *scan; /* owned, or NULL */
     struct control_question questions[];
 };
 
@@ -112,6 +117,13 @@ void control_start(struct control_client *client, struct bytes line);
 
 /* The reply of a client's job, taken over (malloc'ed, with its newline). */
 void control_reply(struct control_client *client, char *reply, size_t len);
+
+/* Lines before the reply, lent until `sent`: negative result: the client is gone. */
+void control_send_part(struct control_client *client, struct bytes lines,
+                       void (*sent)(struct control_client *client, int result));
+
+/* The job's reply is written, and the job freed. gone: the client is closed without one. */
+void control_finish(struct control_job *job, bool gone);
 
 /* The parts of job->pattern, "domain/vmta"; without a slash it is the domain's {default}. */
 void control_split_queue(const struct control_job *job, struct bytes *domain, struct bytes *vmta);

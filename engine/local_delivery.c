@@ -42,6 +42,7 @@ static struct transaction *take_next(struct attempt *attempt)
 void local_delivery_answer(struct attempt *attempt, struct transaction *transaction,
                            const struct reply *reply)
 {
+    attempt->at_local = NULL;
     for (uint32_t i = 0; i < transaction->rcpt_count; i++) {
         struct rcpt *rcpt = transaction->rcpts[i];
         transaction->rcpts[i] = NULL; /* its queue's or the spool's from here on */
@@ -77,6 +78,7 @@ void local_delivery_go_on(struct attempt *attempt)
     struct transaction *transaction;
     while (may_take_more(attempt) && (transaction = take_next(attempt)) != NULL) {
         if (attempt->local != NULL) {
+            attempt->at_local = transaction;
             local_job_deliver(attempt->local, transaction);
             return; /* it comes back here */
         }

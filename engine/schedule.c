@@ -20,6 +20,7 @@
 #include "prepare.h"
 #include "queue.h"
 #include "schedule_private.h"
+#include "schedule_scan.h"
 #include "site_mode.h"
 #include "site_sources.h"
 #include "spools.h"
@@ -307,7 +308,8 @@ bool schedule_run(struct scheduler *scheduler)
         list_push_back(&scheduler->lanes_ready, node);
         open_connection(CONTAINER_OF(first, struct site, node));
     }
-    return !list_empty(&scheduler->dirty) || !list_empty(&scheduler->lanes_ready);
+    bool more = schedule_scan_run(scheduler);
+    return more || !list_empty(&scheduler->dirty) || !list_empty(&scheduler->lanes_ready);
 }
 
 /* ---- asked by attempts ---- */

@@ -26,6 +26,7 @@ struct common_rates;
 struct open_sites;
 struct config;
 struct config_vmta;
+struct scan;
 struct spools;
 struct attempts;
 struct outcomes;
@@ -76,6 +77,7 @@ struct scheduler {
     uint64_t rcpt_count;       /* resident here */
     uint32_t attempt_count;    /* connections */
     bool draining;             /* open nothing, begin nothing */
+    struct scan *scan;         /* schedule_scan.h; NULL: none runs. Borrowed */
     struct scheduler **others; /* by worker; the engine's */
     /* A site is empty; false: it must stay, recipients are on their way to it. */
     bool (*site_emptied)(void *owner, struct site *site);

@@ -17,6 +17,7 @@
 #include "policy/domain.h"
 #include "schedule.h"
 #include "schedule_private.h"
+#include "schedule_scan.h"
 #include "site_mode.h"
 #include "site_sources.h"
 
@@ -263,6 +264,7 @@ void schedule_free_site(struct site *site)
         free(queue);
     }
     map_remove(&scheduler->sites, &site->entry);
+    schedule_scan_forget(scheduler, site);
     list_remove(&site->all_node);
     list_remove(&site->dirty_node);
     rate_deinit(&site->message_rate);

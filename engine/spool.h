@@ -207,6 +207,7 @@ void spool_each_state(struct spool *spool,
  * is on stable storage. */
 struct spool_barrier {
     void (*durable)(struct spool_barrier *barrier); /* may start the next one */
+    void *owner;                                    /* the caller's, of no meaning here */
     /* private: */
     struct list_node node;
     uint64_t position;

@@ -258,6 +258,11 @@ def check_requests(cli):
              {"command": "test-bounce", "reply": "-1", "queue": "a.com/{default}"}),
             (["test-bounce", "550 " + "\xfc\x01" * 2000],
              {"command": "test-bounce", "reply": "550 " + "\xfc\x01" * 365 + "\ufffd"}),
+            (["list", "--queue=A.com", "--orig=<>", "--maxitems=7"],
+             {"command": "list", "queue": "a.com/{default}", "orig": "<>", "maxitems": 7}),
+            (["delete", "--rcpt=*@b", "--jobId=J", "--envId=E", "--older-than=2h", "--dry-run"],
+             {"command": "delete", "rcpt": "*@b", "jobId": "J", "envId": "E",
+              "olderThanMs": 7200000, "dryRun": True}),
             (["reload"], {"command": "reload"}),
             (["--json", "show", "status"], {"command": "show status"})):
         cli.reset()
@@ -277,6 +282,8 @@ def check_usage(cli):
                   ["resolve", "a/b"], ["resolve", "*"], ["reload", "now"],
                   ["show", "queues", "--maxitems=0"], ["show", "queues", "--maxitems=x"],
                   ["show", "queues", "--maxitems"], ["show", "status", "--maxitems=3"],
+                  ["delete"], ["delete", "--dry-run"], ["delete", "--rcpt="], ["list", "a.com/v"],
+                  ["list", "--dry-run"], ["delete", "--maxitems=3", "--rcpt=a"],
                   ["show", "status", "--timeout=0"], ["show", "status", "--frob"], ["-c"]):
         code, out, err = cli.run(*words)
         cli.check(f"{' '.join(words)[:60]!r}: usage, said on standard error",
