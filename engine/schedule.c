@@ -541,6 +541,7 @@ struct scheduler *scheduler_create(const struct scheduler_options *options)
     scheduler->others = options->others;
     scheduler->site_emptied = options->site_emptied;
     scheduler->send_on = options->send_on;
+    scheduler->tell = options->tell;
     scheduler->owner = options->owner;
     map_init(&scheduler->sites, SCHEDULE_SITES_MAX);
     map_init(&scheduler->lanes, SCHEDULE_VMTAS_MAX);

@@ -23,6 +23,7 @@
 
 struct attempt;
 struct common_rates;
+struct notice;
 struct open_sites;
 struct config;
 struct config_vmta;
@@ -84,6 +85,7 @@ struct scheduler {
     /* A recipient goes to this site, or, if that has no domain, to the keeper, which knows where
      * it belongs. False: no memory, it stays. */
     bool (*send_on)(void *owner, struct rcpt *rcpt, struct destination site);
+    void (*tell)(void *owner, const struct notice *notice);
     void *owner;
     uint64_t opened, delivered_rcpts, deferred_rcpts, bounced_rcpts;
     uint64_t costly_replies;                /* that no bounce category was found for: outcome.c */
@@ -103,6 +105,7 @@ struct scheduler_options {
     struct scheduler **others; /* array of `workers`, filled by the engine before they run */
     bool (*site_emptied)(void *owner, struct site *site); /* NULL: one worker */
     bool (*send_on)(void *owner, struct rcpt *rcpt, struct destination site);
+    void (*tell)(void *owner, const struct notice *notice); /* NULL: nobody is told anything */
     void *owner;
 };
 

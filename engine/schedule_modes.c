@@ -170,6 +170,7 @@ void schedule_enter_backoff(struct site *site, uint64_t for_ms, const struct rat
     }
     if (!mode->state.backoff) {
         LOG_WARNING("queue %s: normal to backoff mode: %s", site->name, why);
+        schedule_tell_mode(site, true, why);
     }
     struct mode_backoff how = {.until_ms = end_of(site, for_ms), .has_rate = rate != NULL};
     if (rate != NULL) {
@@ -183,6 +184,7 @@ void schedule_leave_backoff(struct site *site, const char *why)
 {
     if (site_in_backoff(site)) {
         LOG_INFO("queue %s: backoff to normal mode: %s", site->name, why);
+        schedule_tell_mode(site, false, why);
         mode_leave(&site->mode->state);
         changed(site->mode);
     }
@@ -205,6 +207,7 @@ void schedule_disable_source(struct site *site, const struct address *source, ui
     if (!was) {
         LOG_WARNING("queue %s: source address %s disabled: %s", site->name,
                     address_text(source, text), why);
+        schedule_tell_disabled(site, source, why);
     }
     changed(mode);
     if (site->settings->backoff_upon_all_sources_disabled && all_disabled(site)) {
@@ -378,6 +381,7 @@ static void on_mode_timer(struct timer *timer)
     if (mode_pass(&mode->state, now_ms(site))) {
         if (was_backoff && !mode->state.backoff) {
             LOG_INFO("queue %s: backoff to normal mode: its time is over", site->name);
+            schedule_tell_mode(site, false, "its time is over");
         }
         if (none_was_left && !all_disabled(site)) {
             open_queues(site);

@@ -60,6 +60,11 @@ bool schedule_drop_mode(struct site *site);
 void schedule_forget_triggers(struct site *site);
 void schedule_free_mode(struct site *site);
 
+/* ---- schedule_notices.c ---- */
+/* Those who want to hear of it get mail. Nothing of the site changes by that at once. */
+void schedule_tell_mode(const struct site *site, bool backoff, const char *why);
+void schedule_tell_disabled(const struct site *site, const struct address *source, const char *why);
+
 /* ---- schedule_keeping.c ---- */
 void schedule_keeping_init(struct scheduler *scheduler);
 /* For a new site, whose rates are as configured; and after each reload. */

@@ -14,6 +14,7 @@
 #include "listening.h"
 #include "net/dns.h"
 #include "net/tls.h"
+#include "notices.h"
 #include "outcome.h"
 #include "policy/config.h"
 #include "resolve.h"
@@ -93,6 +94,11 @@ static bool on_send_on(void *owner, struct rcpt *rcpt, struct destination to)
     return arrivals_send_on(worker->engine->arrivals, worker->index, rcpt, to);
 }
 
+static void on_tell(void *owner, const struct notice *notice)
+{
+    notices_tell(((struct worker *)owner)->notices, notice);
+}
+
 /* ---- phases ---- */
 
 /* Our name among mail servers: as configured, else as the system has it. Copied, because the
@@ -132,6 +138,10 @@ static int create_names(struct worker *worker, struct error *error)
 static int create_delivery(struct worker *worker, struct error *error)
 {
     struct engine *engine = worker->engine;
+    worker->notices = notices_create(&(struct notices_options){.io = worker->io,
+                                                               .spools = engine->spools,
+                                                               .worker = worker->index,
+                                                               .host_name = worker->host_name});
     worker->scheduler = scheduler_create(&(struct scheduler_options){
         .io = worker->io,
         .spools = engine->spools,
@@ -146,6 +156,7 @@ static int create_delivery(struct worker *worker, struct error *error)
         .others = engine->schedulers,
         .site_emptied = engine->registry == NULL ? NULL : on_site_emptied,
         .send_on = on_send_on,
+        .tell = on_tell,
         .owner = worker,
     });
     worker->tls = tls_worker_create(io_random(worker->io), error);
@@ -168,8 +179,8 @@ static int create_delivery(struct worker *worker, struct error *error)
         .prepared_bytes_max = PREPARED_BYTES_MAX,
         .allow_no_source_address = config_global(worker->config)->allow_no_source_address,
     });
-    if (worker->scheduler == NULL || worker->tls == NULL || worker->outcomes == NULL ||
-        worker->attempts == NULL) {
+    if (worker->notices == NULL || worker->scheduler == NULL || worker->tls == NULL ||
+        worker->outcomes == NULL || worker->attempts == NULL) {
         return error_set(error, 71, "worker %u: out of memory", worker->index);
     }
     scheduler_attach(worker->scheduler, worker->attempts, worker->outcomes);
@@ -310,6 +321,7 @@ void worker_abort(struct worker *worker)
     worker->aborted = true;
     listening_close(&worker->listening, NULL, NULL);
     sessions_stop(worker->sessions, on_sessions_stopped);
+    notices_stop(worker->notices);
     dummy_smtp_stop(worker->dummy_smtp);
     schedule_abort(worker->scheduler);
 }
@@ -317,7 +329,7 @@ void worker_abort(struct worker *worker)
 bool worker_gone(const struct worker *worker)
 {
     return worker->sessions_stopped && dummy_smtp_gone(worker->dummy_smtp) &&
-           scheduler_attempt_count(worker->scheduler) == 0;
+           notices_idle(worker->notices) && scheduler_attempt_count(worker->scheduler) == 0;
 }
 
 void worker_reload(struct worker *worker, const struct config *config)
@@ -338,6 +350,7 @@ void worker_destroy(struct worker *worker)
     dummy_smtp_destroy(worker->dummy_smtp);
     vmta_chooser_destroy(worker->vmtas);
     scheduler_destroy(worker->scheduler);
+    notices_destroy(worker->notices);
     attempts_destroy(worker->attempts);
     outcomes_destroy(worker->outcomes);
     resolver_destroy(worker->resolver);

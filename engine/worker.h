@@ -18,6 +18,7 @@ struct dns;
 struct dummy_smtp;
 struct engine;
 struct io;
+struct notices;
 struct outcomes;
 struct attempts;
 struct resolver;
@@ -41,6 +42,7 @@ struct worker {
     struct outcomes *outcomes;
     struct attempts *attempts;
     struct vmta_chooser *vmtas;
+    struct notices *notices;
     struct sessions *sessions;
     struct listening listening;
     struct dummy_smtp *dummy_smtp;

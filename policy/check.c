@@ -171,6 +171,21 @@ static void check_credential(struct loader *loader, const struct setting *settin
     }
 }
 
+/* Who is told of what the engine does: in the form that any host takes. */
+static void check_notify(struct loader *loader, const struct setting *setting)
+{
+    const struct string_array *addresses = setting->data;
+    for (size_t i = 0; i < addresses->count; i++) {
+        struct path path;
+        if (path_parse_address(addresses->items[i], &path) != PATH_OK || path.domain_len == 0 ||
+            path.utf8) {
+            report_error(loader->report, &setting->place,
+                         "%s: '%.*s' is no address that mail can be sent to without SMTPUTF8",
+                         setting->directive->name, BYTES_FMT(addresses->items[i]));
+        }
+    }
+}
+
 static void check_references(struct loader *loader, const struct block *block)
 {
     for (const struct setting *s = block->first; s != NULL; s = s->next) {
@@ -186,6 +201,9 @@ static void check_references(struct loader *loader, const struct block *block)
         } else if (strcmp(s->directive->name, "auth-username") == 0 ||
                    strcmp(s->directive->name, "auth-password") == 0) {
             check_credential(loader, s);
+        } else if (strcmp(s->directive->name, "backoff-notify") == 0 ||
+                   strcmp(s->directive->name, "disabled-source-ip-notify") == 0) {
+            check_notify(loader, s);
         } else if (s->directive->kind == KIND_REPEATED && s->directive->type == VALUE_MEMBER) {
             const struct pool_member_array *members = s->data;
             for (size_t i = 0; i < members->count; i++) {
