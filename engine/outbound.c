@@ -14,7 +14,7 @@ enum tls_need outbound_tls_level(const struct domain_settings *settings, enum tl
 {
     enum tls_need level = TLS_NEED_NONE;
     if (settings->require_starttls) {
-        level = TLS_NEED_REQUIRE;
+        level = settings->smtp_tls_ca_file.len > 0 ? TLS_NEED_VERIFY : TLS_NEED_REQUIRE;
     } else if (settings->use_starttls) {
         level = TLS_NEED_OPPORTUNISTIC;
     }
@@ -77,6 +77,8 @@ static uint64_t profile_hash(const struct domain_settings *settings)
     uint64_t hash = bytes_hash(settings->smtp_tls_ca_file);
     hash = hash * 31 + bytes_hash(settings->smtp_tls_ciphers);
     hash = hash * 31 + bytes_hash(settings->smtp_tls_ciphersuites);
+    hash = hash * 31 + bytes_hash(settings->smtp_client_certificate.path);
+    hash = hash * 31 + bytes_hash(settings->smtp_client_certificate.password);
     return hash * 31 + versions_of(settings);
 }
 
@@ -89,6 +91,7 @@ static bool any_profile(const struct map_entry *entry, const void *key)
 static struct tls_profile *profile_for(struct outbound_tls *tls,
                                        const struct domain_settings *settings, struct error *error)
 {
+    const struct certificate *own = &settings->smtp_client_certificate;
     uint64_t hash = profile_hash(settings);
     struct map_entry *found = map_find(&tls->profiles, hash, any_profile, NULL);
     if (found != NULL) {
@@ -102,6 +105,8 @@ static struct tls_profile *profile_for(struct outbound_tls *tls,
     made->profile =
         tls_profile_create(tls->worker,
                            &(struct tls_profile_settings){
+                               .certificate_file = text_or_null(own->path),
+                               .key_password = text_or_null(own->password),
                                .ca_file = text_or_null(settings->smtp_tls_ca_file),
                                .ciphers = text_or_null(settings->smtp_tls_ciphers),
                                .ciphersuites = text_or_null(settings->smtp_tls_ciphersuites),

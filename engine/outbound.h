@@ -27,7 +27,9 @@ struct vmta;
 void outbound_add_sources(struct io *io, const struct config_vmta *settings, const char *host_name,
                           struct vmta *vmta);
 
-/* How strict TLS must be under these settings for who needs that much: the stricter of both. */
+/* How strict TLS must be under these settings for who needs that much: the stricter of both. Where
+ * TLS is required and authorities are named, the host's certificate must be one of theirs and bear
+ * its name. */
 enum tls_need outbound_tls_level(const struct domain_settings *settings, enum tls_need need);
 
 /* For the client core; helo_name is borrowed, and what `auth` points to is the settings'. */

@@ -62,6 +62,7 @@ struct loader {
     struct macro *first_macro, **last_macro;
     size_t pattern_count;
     bool failed; /* out of memory: reported, and nothing more is read */
+    struct bytes checked_authorities, checked_certificate; /* the last files that were found good */
 };
 
 /* Where `at` (in the line being read) is. NULL: the line as a whole. */
@@ -87,8 +88,11 @@ void load_setting(struct loader *loader, struct block *block, const struct direc
 /* Whether the text has a token of a deployment tool in it, as {{name}}: then that is reported. */
 bool load_has_template_token(struct loader *loader, struct bytes text);
 
-/* load_secret.c: auth-password-file. The file's first line becomes the block's auth-password. */
+/* load_secret.c: auth-password-file, whose only line becomes the block's auth-password; and the PEM
+ * files of smtp-client-certificate and smtp-tls-ca-file, which are looked at and kept by name. */
 void load_password_file(struct loader *loader, struct block *block, const struct setting *setting);
+void load_check_certificate(struct loader *loader, const struct setting *setting);
+void load_check_authorities(struct loader *loader, const struct setting *setting);
 
 /* The place of a new setting in the block: the last of a name counts. */
 struct setting *load_keep(struct loader *loader, struct block *block,

@@ -118,6 +118,19 @@ struct setting *load_keep(struct loader *loader, struct block *block,
     return setting;
 }
 
+/* What a setting of <domain> names: files that are needed at once, or must be good. */
+static void load_files_of(struct loader *loader, struct block *block, const struct setting *setting)
+{
+    const char *name = setting->directive->name;
+    if (strcmp(name, "auth-password-file") == 0) {
+        load_password_file(loader, block, setting);
+    } else if (strcmp(name, "smtp-client-certificate") == 0) {
+        load_check_certificate(loader, setting);
+    } else if (strcmp(name, "smtp-tls-ca-file") == 0) {
+        load_check_authorities(loader, setting);
+    }
+}
+
 void load_setting(struct loader *loader, struct block *block, const struct directive *directive,
                   struct bytes text, const char *at)
 {
@@ -141,8 +154,8 @@ void load_setting(struct loader *loader, struct block *block, const struct direc
     }
     struct place place = loader_place(loader, at != NULL ? at : text.data);
     struct setting *setting = load_keep(loader, block, directive, &value, &place);
-    if (setting != NULL && strcmp(directive->name, "auth-password-file") == 0) {
-        load_password_file(loader, block, setting);
+    if (setting != NULL && directive->scope == SCOPE_DOMAIN) {
+        load_files_of(loader, block, setting);
     }
 }
 

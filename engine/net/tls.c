@@ -246,10 +246,15 @@ static const struct version_row version_rows[] = {
     {TLS_1_3, TLS1_3_VERSION, SSL_OP_NO_TLSv1_3},
 };
 
-/* A key with a passphrase is an error: OpenSSL would ask for it on the terminal. */
+/* Where none was given: OpenSSL would ask for it on the terminal. */
 static int on_passphrase(char *out, int size, int writing, void *owner)
 {
-    return -1;
+    const char *password = owner;
+    if (password == NULL || strlen(password) > (size_t)size) {
+        return -1;
+    }
+    memcpy(out, password, strlen(password));
+    return (int)strlen(password);
 }
 
 /* Where nothing is verified, building the chain would only be work that the peer orders. */
@@ -286,7 +291,10 @@ static int set_certificate(SSL_CTX *context, const struct tls_profile_settings *
         return error_set(error, EINVAL, "%s: cannot be used as certificate: %s",
                          settings->certificate_file, reason());
     }
-    if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1) {
+    SSL_CTX_set_default_passwd_cb_userdata(context, (void *)(uintptr_t)settings->key_password);
+    int used = SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM);
+    SSL_CTX_set_default_passwd_cb_userdata(context, NULL);
+    if (used != 1) {
         return error_set(error, EINVAL, "%s: cannot be used as private key: %s", key, reason());
     }
     if (SSL_CTX_check_private_key(context) != 1) {

@@ -23,7 +23,8 @@ enum tls_version { TLS_1_0 = 1, TLS_1_1 = 2, TLS_1_2 = 4, TLS_1_3 = 8 };
 
 struct tls_profile_settings {
     bool server;
-    const char *certificate_file, *key_file; /* NULL: none (client) */
+    const char *certificate_file, *key_file; /* NULL: none (client); no key: in the same file */
+    const char *key_password;                /* NULL: a key that has one is an error */
     const char *ca_file;                     /* NULL: the system's store when verifying */
     const char *ciphers, *ciphersuites;      /* NULL: OpenSSL's defaults */
     uint32_t versions;                       /* enum tls_version bits, at least one */

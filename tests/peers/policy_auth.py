@@ -3,11 +3,12 @@
 
     tests/peers/policy_auth.py BUILD [NAME…]"""
 import base64
+import re
 import ssl
 import sys
 import time
 
-from harness import check, check_equal, main, make_certificate, test, wait_for
+from harness import check, check_equal, main, make_certificate, openssl, test, wait_for
 from mx import CAPABILITIES, Authenticate
 
 USER, PASSWORD = "relay@in.test", "open sesame #1"
@@ -153,6 +154,119 @@ def not_in_log(world):
         check(base64.b64encode(word.encode()).decode().rstrip("=") not in text, repr(word))
     check(PASSWORD not in text, "the password is in the log")
     check(base64.b64encode(USER.encode())[:12].decode() not in text, "the answer is in the log")
+
+
+# ---- certificates ---------------------------------------------------------------------------
+
+
+def pem(path, *parts):
+    path.write_text("".join(part.read_text() for part in parts))
+    path.chmod(0o600)
+    return path
+
+
+def asking(world, authority):
+    """A server's TLS that asks for a certificate of this authority."""
+    context = with_tls(world)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority)
+    return context
+
+
+def own_certificate(world):
+    """(authority, leaf, intermediate, key) of a client."""
+    root = make_certificate(world.work, "root", subject="root.test", key="ed25519")
+    middle = make_certificate(world.work, "middle", subject="middle.test", key="ed25519",
+                              issuer=root)
+    leaf, key = make_certificate(world.work, "ours", subject="ours.test", key="ed25519",
+                                 issuer=middle)
+    return root[0], leaf, middle[0], key
+
+
+def nothing_in_clear(mx):
+    """That no session said more than how it begins, before or inside of TLS."""
+    verbs = {one.verb for session in mx.sessions for one in session.commands}
+    check(mx.sessions and verbs <= {"EHLO", "STARTTLS"}, f"commands: {verbs}")
+
+
+# effect: domain smtp-client-certificate
+@test("behaviour 29 tls_client_certificate: shown with its chain to a host that asks")
+def client_certificate(world):
+    root, leaf, middle, key = own_certificate(world)
+    mx = world.mx(tls=asking(world, root))
+    hidden = world.work / "hidden.key"
+    openssl("pkey", "-in", key, "-aes256", "-passout", "pass:open sesame", "-out", hidden)
+    engine = world.engine(
+        domain=f"require-starttls yes\n    smtp-client-certificate "
+               f"{pem(world.work / 'chain.pem', leaf, middle, key)}",
+        extra=f"<domain hidden.test>\n    smtp-client-certificate "
+              f'{pem(world.work / "hidden.pem", leaf, middle, hidden)} "open sesame"\n</domain>')
+    world.send("u@a.test")
+    world.send("u@hidden.test")
+    engine.wait_records("d", 2)
+    shown = [session.tls.getpeercert()["subject"] for session in mx.sessions]
+    check_equal(shown, [((("commonName", "ours.test"),),)] * 2, "subjects")
+
+
+@test("behaviour 29 tls_client_certificate: without the intermediate one mail waits")
+def no_intermediate(world):
+    root, leaf, _, key = own_certificate(world)
+    mx = world.mx(tls=asking(world, root))
+    engine = world.engine(domain="require-starttls yes\n    retry-after 1h\n"
+                                 "    smtp-client-certificate "
+                                 f"{pem(world.work / 'short.pem', leaf, key)}")
+    world.send()
+    engine.wait_records("tq", 1)
+    nothing_in_clear(mx)
+    check_equal((engine.queued(), engine.records("b")), (1, []), "it waits")
+
+
+@test("behaviour 29 tls_client_certificate: a bad key is an error at the load, later mail waits")
+def bad_key(world):
+    root, leaf, middle, key = own_certificate(world)
+    mx = world.mx(tls=asking(world, root))
+    chain = pem(world.work / "chain.pem", leaf, middle, key)
+    engine = world.engine(domain=f"smtp-client-certificate {chain}\n    retry-after 1h")
+    other = make_certificate(world.work, "other", key="ed25519")[1]
+    pem(chain, leaf, middle, other)
+    world.send()
+    record = engine.wait_records("tq", 1)[0]
+    check_equal(record["dsnStatus"][:5], "4.7.5", "status")
+    nothing_in_clear(mx)
+    code, _, errors = engine.command("check")
+    check(code == 78 and re.search(r"posthaste\.conf:\d+:\d+: error: smtp-client-certificate: ",
+                                   errors), errors)
+    refused = engine.ask("reload")
+    check(refused["status"] != "success", refused)
+
+
+# effect: domain smtp-tls-ca-file
+@test("smtp-tls-ca-file: with require-starttls only an authority of it, for the host's name")
+def authorities(world):
+    authority = make_certificate(world.work, "root", subject="root.test", key="ed25519")
+    pair = make_certificate(world.work, "right", subject="mx.a.test", key="ed25519",
+                            issuer=authority)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+    right = world.mx(11, tls=context)
+    unknown = world.mx(12, tls=with_tls(world))
+    hosts = {"a": right, "other-name": right, "unknown": unknown, "lax": unknown}
+    zone = {f"{name}.test": [("MX", 10, f"mx.{name}.test")] for name in hosts}
+    zone.update({f"mx.{name}.test": [("A", mx.address)] for name, mx in hosts.items()})
+    names = world.names(zone)
+    engine = world.engine(globals=names.directive, routes=" ",
+                          domain="require-starttls yes\n    retry-after 1h\n"
+                                 f"    smtp-tls-ca-file {authority[0]}",
+                          extra="<domain lax.test>\n    require-starttls no\n</domain>")
+    for name in hosts:
+        world.send(f"u@{name}.test")
+    waiting = {one["queue"].partition(".")[0]: one for one in engine.wait_records("tq", 2)}
+    check_equal(sorted(waiting), ["other-name", "unknown"], "queues that wait")
+    check_equal({one["dsnStatus"][:5] for one in waiting.values()}, {"4.7.5"}, "status")
+    check("ostname mismatch" in waiting["other-name"]["dsnDiag"], waiting["other-name"]["dsnDiag"])
+    engine.wait_records("d", 2)
+    check_equal((right.delivered, unknown.delivered), (["u@a.test"], ["u@lax.test"]), "delivered")
+    check(all(one.session.tls is not None for one in right.messages + unknown.messages), "TLS")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ IN_SCOPE = [
     *numbered("C", (1, 26), (29, 43)),
     *numbered("T", (1, 3)),
     *numbered("K", (1, 3), (6, 13)),
-    *numbered("behaviour ", (1, 28), (33, 33), (39, 40)),
+    *numbered("behaviour ", (1, 29), (33, 33), (39, 40)),
 ]
 # Rows of what is not built yet; who builds it moves its rows up. K4 and K5: signing keys,
 # certificates of our own.
@@ -30,7 +30,7 @@ LATER = [
     *numbered("C", (27, 28)),
     *numbered("R", (1, 15)),
     *numbered("K", (4, 5)),
-    *numbered("behaviour ", (29, 32), (34, 38), (41, 50)),
+    *numbered("behaviour ", (30, 32), (34, 38), (41, 50)),
 ]
 
 

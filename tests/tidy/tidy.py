@@ -44,7 +44,7 @@ ONE_FILE = {  # third-party header: where it may be included
     "pcre2.h": ["policy/pattern.c"],
     "jemalloc/": ["engine/base/arena.c"],
     "jansson.h": ["engine/base/json.c"],
-    "openssl/": ["engine/base/crypto.c", "engine/net/tls", "engine/smtp/dkim.c"],
+    "openssl/": ["engine/base/crypto", "engine/net/tls", "engine/smtp/dkim.c"],
     "ares.h": ["engine/net/dns"],
     "idn2.h": ["engine/base/idna.c"],
     "systemd/": ["engine/commands_run.c"],

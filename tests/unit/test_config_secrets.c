@@ -1,5 +1,6 @@
-/* Secrets in files of their own. */
+/* What stands in files of its own: passwords, certificates, keys. */
 #include "config_files.h"
+#include "pem_files.h"
 
 #include "policy/domain.h"
 #include "test.h"
@@ -96,5 +97,73 @@ TEST(credentials_have_255_bytes_at_most)
     snprintf(conf, sizeof conf, "<domain *>\nauth-username %s\n</domain>\n", word);
     CHECK(load(conf) == NULL);
     CHECK(has_message("2:15: error: auth-username: at most 255 bytes"));
+    unload(NULL);
+}
+
+/* ---- PEM files -------------------------------------------------------------------------- */
+
+#define OURS "<domain *>\nsmtp-client-certificate /etc/word\n</domain>\n"
+#define HUSH "<domain *>\nsmtp-client-certificate /etc/word hush\n</domain>\n"
+#define CAS  "<domain *>\nsmtp-tls-ca-file /etc/word\n</domain>\n"
+
+TEST(a_certificate_with_its_key_is_taken)
+{
+    static const char *const rows[][2] = {{OURS, PEM_CERTIFICATE PEM_KEY},
+                                          {OURS, PEM_KEY PEM_CERTIFICATE PEM_CERTIFICATE},
+                                          {HUSH, PEM_CERTIFICATE PEM_KEY_HUSH},
+                                          {HUSH, PEM_CERTIFICATE PEM_KEY}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct config *config = load_word(rows[i][0], rows[i][1], 0);
+        CHECK(config != NULL);
+        CHECK_INT(report.count, 0);
+        unload(config);
+    }
+}
+
+TEST(a_certificate_or_key_that_will_not_do_is_an_error_with_its_place)
+{
+    static const char *const rows[][3] = {
+        {OURS, PEM_CERTIFICATE PEM_OTHER_KEY, "a private key that is not its first certificate's"},
+        {OURS, PEM_CERTIFICATE, "no private key in PEM that can be read without a password"},
+        {OURS, PEM_CERTIFICATE PEM_KEY_HUSH, "no private key in PEM that can be read without"},
+        {OURS, PEM_KEY, "no certificate in PEM"},
+        {OURS, "nothing", "no certificate in PEM"},
+        {OURS,
+         PEM_CERTIFICATE "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n" PEM_KEY,
+         "a certificate that cannot be read"},
+        {"<domain *>\nsmtp-client-certificate /etc/word sesame\n</domain>\n",
+         PEM_CERTIFICATE PEM_KEY_HUSH, "no private key in PEM that the password opens"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char wanted[200];
+        snprintf(wanted, sizeof wanted, "2:25: error: smtp-client-certificate: /etc/word has %s",
+                 rows[i][2]);
+        CHECK(load_word(rows[i][0], rows[i][1], 0) == NULL);
+        CHECK(has_message(wanted));
+        unload(NULL);
+    }
+}
+
+TEST(a_key_without_a_password_that_everybody_may_read_is_an_error)
+{
+    is_public = true;
+    CHECK(load_word(OURS, PEM_CERTIFICATE PEM_KEY, 0) == NULL);
+    CHECK(has_message("error: smtp-client-certificate: everybody may read or write /etc/word"));
+    struct config *config = load_word(HUSH, PEM_CERTIFICATE PEM_KEY_HUSH, 0);
+    CHECK(config != NULL);
+    unload(config);
+    is_public = false;
+}
+
+TEST(authorities_that_cannot_be_read_are_an_error_with_their_place)
+{
+    struct config *config = load_word(CAS, PEM_CERTIFICATE, 0);
+    CHECK(config != NULL);
+    unload(config);
+    CHECK(load_word(CAS, "nothing", 0) == NULL);
+    CHECK(has_message("2:18: error: smtp-tls-ca-file: /etc/word has no certificate in PEM"));
+    unload(NULL);
+    CHECK(load(CAS) == NULL);
+    CHECK(has_message("2:18: error: smtp-tls-ca-file: cannot read /etc/word: No such file"));
     unload(NULL);
 }

@@ -2,6 +2,7 @@
 #include "policy/domain.h"
 
 #include "config_files.h"
+#include "pem_files.h"
 #include "policy/explain.h"
 #include "test.h"
 
@@ -293,8 +294,11 @@ TEST(explain_tells_what_was_overridden_most_general_first)
 
 TEST(explain_hides_the_password_of_a_key)
 {
-    struct config *config =
-        load_good("<domain *>\nsmtp-client-certificate /a.pem hush\n</domain>\n");
+    static const struct memory_file files[] = {
+        {"/etc/main.conf", "<domain *>\nsmtp-client-certificate /a.pem hush\n</domain>\n", 0},
+        {"/a.pem", PEM_CERTIFICATE PEM_KEY_HUSH, 0},
+        {NULL, NULL, 0}};
+    struct config *config = load_files(files);
     struct seen seen = {.wanted = "smtp-client-certificate"};
     struct explain_sink sink = {on_line, &seen};
     explain_domain(config, NULL, text_of("a.com"), &sink);
