@@ -481,6 +481,7 @@ void schedule_closed(struct scheduler *scheduler, struct attempt *attempt)
     host_places_decide(attempt);
     gates_release(&scheduler->gates, &attempt->places);
     site_source_release(attempt);
+    schedule_check_pool(site);
     schedule_count_closed(site);
     schedule_mark(scheduler, site);
 }

@@ -444,6 +444,7 @@ void schedule_act_on_mode(struct site *site)
     leave_surplus(site);
     recall_held(site);
     schedule_check_stand_in(site);
+    schedule_check_pool(site);
 }
 
 /* ---- the spool, and the end of a site ---- */

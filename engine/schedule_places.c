@@ -63,7 +63,7 @@ static void put_queue_aside(struct queue *queue)
     site->sifting = true;
 }
 
-static void put_aside(struct site *site)
+void schedule_put_aside(struct site *site)
 {
     for (struct list_node *node = list_first(&site->queues); node != NULL;
          node = list_next(&site->queues, node)) {
@@ -89,7 +89,7 @@ static void check_place(void *owner, struct site *site)
     (void)owner;
     site->astray = is_astray(site);
     if (site->astray || site->has_guests) {
-        put_aside(site);
+        schedule_put_aside(site);
     }
 }
 
@@ -100,7 +100,7 @@ void schedule_check_stand_in(struct site *site)
     }
     site->astray = is_astray(site);
     if (site->astray) {
-        put_aside(site);
+        schedule_put_aside(site);
     }
 }
 
@@ -116,6 +116,9 @@ static bool send_on(struct site *site, struct rcpt *rcpt, uint64_t due_ms, uint6
 {
     struct scheduler *scheduler = site->scheduler;
     struct destination to = {.vmta = stand_in(site)};
+    if (to.vmta.len == 0 && schedule_in_stalled_pool(site, rcpt, &to.vmta) && to.vmta.len == 0) {
+        return false;
+    }
     if (to.vmta.len > 0) {
         due_ms = 0; /* the waiting was for this virtual MTA's sake */
         to.domain = site_domain(site);

@@ -48,6 +48,17 @@ void schedule_check_stand_in(struct site *site);
 /* Some of those that were put aside: on to where they belong, or into their queue again. */
 void schedule_return_strays(struct site *site);
 
+/* Puts aside all that waits, to be looked at one by one. */
+void schedule_put_aside(struct site *site);
+
+/* ---- schedule_pools.c ---- */
+/* This recipient is here for its pool, and nothing can be sent from here. *mate: the member that
+ * it goes on to; "": it stays. */
+bool schedule_in_stalled_pool(const struct site *site, const struct rcpt *rcpt, struct bytes *mate);
+/* A connection has ended, or an address was disabled: where no address is left what has a mate is
+ * sent on. */
+void schedule_check_pool(struct site *site);
+
 /* ---- schedule_modes.c ---- */
 /* "mode:SITE"? */
 bool schedule_mode_key(struct bytes key, struct bytes *site);

@@ -312,6 +312,10 @@ void schedule_arrive(struct scheduler *scheduler, struct rcpt *rcpt, struct dest
     limit_take(site->lane->resident_bytes, message->body_size);
     uint64_t now_ms = io_now_ms(scheduler->io);
     queue_put(queue, rcpt, due_ms(scheduler, rcpt), now_ms);
+    struct bytes mate;
+    if (schedule_in_stalled_pool(site, rcpt, &mate) && mate.len > 0) {
+        schedule_put_aside(site);
+    }
     if (site->settings->retry_upon_new_mail && is_new(scheduler, rcpt) &&
         queue->not_before_ms > now_ms) {
         queue_hold_until(queue, 0, now_ms); /* the place in retry-after stays */

@@ -104,6 +104,81 @@ def sources_gone(world):
     check_equal(len(mx.messages), 3, "messages")
 
 
+POOL = ("<virtual-mta p1>\nsmtp-source-host {} s1.example.test\n</virtual-mta>\n"
+        "<virtual-mta p2>\nsmtp-source-host {} s2.example.test\n</virtual-mta>\n"
+        "<virtual-mta-pool pool>\nvirtual-mta p1\nvirtual-mta p2\n</virtual-mta-pool>\n")
+
+
+def pool_in_namespace(world, workers, second=None):
+    namespace = Namespace(world, f"{GONE}/32", f"{GONE_TOO}/32")
+    mx = namespace.call(world.mx)
+    engine = world.engine(start=False, preexec=namespace.enter, workers=workers,
+                          domain="retry-after 1h", source="default-virtual-mta pool",
+                          extra=POOL.format(GONE, second or world.address(104)))
+    namespace.call(engine.start)
+    namespace.command("ip", "address", "del", f"{GONE}/32", "dev", "lo")
+    return namespace, mx, engine
+
+
+def mate_takes_over(world, workers):
+    namespace, mx, engine = pool_in_namespace(world, workers)
+    namespace.call(inject, world, 10)
+    engine.wait_records("d", 10)
+    namespace.call(inject, world, 10)  # those that the first would have had do not even try
+    records = engine.wait_records("d", 20)
+    engine.wait_empty()
+    check_equal(names(mx), {"s2": 20}, "messages by EHLO name")
+    check_equal({(one["queue"], one["vmta"], one["vmtaPool"]) for one in records},
+                {("a.test/p2", "p2", "pool")}, "records")
+    tried = len(engine.records("tq"))
+    check(1 <= tried <= workers, f"{tried} attempts in vain: one by each worker that had the queue")
+    check_equal(engine.records("t", "b"), [], "records of recipients")
+
+
+@test("behaviour 16 a member of a pool has no source address: its mate delivers everything",
+      needs="unshare")
+def pool_mate(world):
+    mate_takes_over(world, 1)
+
+
+@test("behaviour 16 a member of a pool has no source address, its mate is another worker's",
+      needs="unshare")
+def pool_mate_elsewhere(world):
+    mate_takes_over(world, 2)
+
+
+@test("behaviour 16 no member of a pool has a source address: mail waits with the last it reached",
+      needs="unshare")
+def pool_gone(world):
+    namespace, mx, engine = pool_in_namespace(world, 1, GONE_TOO)
+    namespace.command("ip", "address", "del", f"{GONE_TOO}/32", "dev", "lo")
+    namespace.call(inject, world, 10)
+    wait_for(lambda: len(engine.records("tq")) >= 2, "both have tried")
+    time.sleep(QUIET_SECONDS)
+    tried, waiting = len(engine.records("tq")), engine.queued()
+    check(tried <= 4 and waiting == 10, f"{tried} attempts, {waiting} wait")
+    for address in (GONE, GONE_TOO):
+        namespace.command("ip", "address", "add", f"{address}/32", "dev", "lo")
+    engine.control("reload")
+    engine.control("schedule", "*/*")
+    engine.wait_records("d", 10)
+    check_equal(names(mx), {"s1": 5, "s2": 5}, "each message from its own member again")
+
+
+@test("behaviour 16 a member of a pool is disabled at a host by its reply: its mate goes on")
+def pool_disabled(world):
+    mx = world.mx(mail=lambda session, _: "450 4.7.1 blocked" if session.hello.startswith("s1")
+                  else "250 2.1.0 ok")
+    engine = world.engine(globals="<smtp-pattern-list p>\nreply /blocked/ disable-source-ip\n"
+                                  "</smtp-pattern-list>\n", source="default-virtual-mta pool",
+                          domain="smtp-pattern-list p\nretry-after 1h\nretry-recipients-after 1h",
+                          extra=POOL.format(world.address(103), world.address(104)))
+    inject(world, 10)
+    engine.wait_records("d", 10)
+    check_equal(names(mx), {"s2": 10}, "messages by EHLO name")
+    engine.wait_empty()
+
+
 # ---- limits of source addresses --------------------------------------------------------------
 
 
