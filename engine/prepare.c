@@ -1,4 +1,6 @@
-/* The header is changed in the first window, which always holds all of it. What it is by then says
+/* What comes before the message's own header stands at the front of the buffer from before the first
+ * window is read, so that a reload meanwhile changes nothing of it. The header itself is changed in
+ * the first window, which always holds all of it. What it is by then says
  * core.body_size: before MAIL is sent, which may tell it.
  *
  * The body is read into the end of the transaction's buffer and, where dots must be doubled,
@@ -14,8 +16,9 @@
 
 #include "attempt.h"
 #include "base/slab.h"
-#include "policy/settings.h"
+#include "policy/config.h"
 #include "reception.h"
+#include "schedule.h"
 #include "site.h"
 #include "smtp/header_edit.h"
 #include "smtp/header_filter.h"
@@ -147,7 +150,7 @@ static void stuff_window(struct transaction *transaction)
 {
     const char *in = transaction->memory + transaction->window_start;
     const char *end = in + transaction->raw_len;
-    char *out = transaction->memory;
+    char *out = transaction->memory + transaction->added_len;
     while (in < end) {
         if (transaction->line_start && *in == '.') {
             *out++ = '.';
@@ -163,10 +166,11 @@ static void stuff_window(struct transaction *transaction)
     transaction->window = bytes_of(transaction->memory, (size_t)(out - transaction->memory));
 }
 
-/* The raw bytes of the first window become what goes out. */
+/* The first window has been read: takes fields out, and says what the message's size is now. */
 static void edit_header(struct transaction *transaction)
 {
     struct string_array names = transaction->attempt->site->settings->remove_headers;
+    transaction->core.body_size += transaction->added_len;
     if (names.count == 0) {
         return;
     }
@@ -175,6 +179,15 @@ static void edit_header(struct transaction *transaction)
     transaction->window_start += removed;
     transaction->raw_len -= (uint32_t)removed;
     transaction->core.body_size -= removed;
+}
+
+/* The window as it was read, with what is added to the header moved up against it. */
+static void join_window(struct transaction *transaction)
+{
+    assert(transaction->window_start >= transaction->added_len);
+    char *start = transaction->memory + (transaction->window_start - transaction->added_len);
+    memmove(start, transaction->memory, transaction->added_len);
+    transaction->window = bytes_of(start, transaction->added_len + transaction->raw_len);
 }
 
 static void release_memory(struct transaction *transaction)
@@ -219,11 +232,39 @@ static void on_read(struct spool_read *read, int result)
     if (must_stuff(transaction)) {
         stuff_window(transaction);
     } else {
-        transaction->window =
-            bytes_of(transaction->memory + transaction->window_start, transaction->raw_len);
+        join_window(transaction);
     }
     transaction->ready = true;
     attempt_on_prepared(transaction->attempt, transaction);
+}
+
+/* What stands before the message's own header. */
+static const struct bytes *added_headers(const struct transaction *transaction)
+{
+    static const struct bytes none[CONFIG_HEADERS_COUNT];
+    const struct config_vmta *vmta = transaction->attempt->site->lane->settings;
+    return vmta == NULL ? none : vmta->headers;
+}
+
+static size_t added_headers_len(const struct transaction *transaction)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < CONFIG_HEADERS_COUNT; i++) {
+        len += added_headers(transaction)[i].len;
+    }
+    return len;
+}
+
+/* At the front of the buffer, before the first window only. */
+static void add_headers(struct transaction *transaction)
+{
+    struct buffer added;
+    buffer_init(&added, transaction->memory, transaction->memory_bytes);
+    for (size_t i = 0; transaction->body_offset == 0 && i < CONFIG_HEADERS_COUNT; i++) {
+        buffer_put_bytes(&added, added_headers(transaction)[i]);
+    }
+    assert(!added.overflowed);
+    transaction->added_len = added.len;
 }
 
 static bool take_memory(struct transaction *transaction)
@@ -233,7 +274,8 @@ static bool take_memory(struct transaction *transaction)
         return true; /* a later window uses the first one's buffer: it was the largest */
     }
     uint32_t raw = next_raw_len(transaction);
-    size_t bytes = (must_stuff(transaction) ? raw + raw / 3 : raw) + 16;
+    size_t bytes =
+        (must_stuff(transaction) ? raw + raw / 3 : raw) + 16 + added_headers_len(transaction);
     /* One transaction always gets through, else a body over the bound would wait for ever. */
     if (preparer->bytes > 0 && preparer->bytes + bytes > preparer->bytes_max) {
         return false;
@@ -253,8 +295,10 @@ static bool start_read(struct transaction *transaction)
         return false;
     }
     transaction->raw_len = next_raw_len(transaction);
-    transaction->window_start =
-        must_stuff(transaction) ? transaction->memory_bytes - transaction->raw_len : 0;
+    add_headers(transaction);
+    transaction->window_start = must_stuff(transaction)
+                                    ? transaction->memory_bytes - transaction->raw_len
+                                    : transaction->added_len;
     transaction->read.done = on_read;
     transaction->reading = true;
     const struct preparer *preparer = transaction->preparer;

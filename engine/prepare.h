@@ -2,8 +2,9 @@
  *
  * Reads the body (at most PREPARE_WINDOW_BYTES at a time) and stuffs it where the peer needs DATA.
  * The first window is read before MAIL is sent; the rest while it is sent. The header is changed as
- * policy says (remove-header of <domain>): it lies in the first window, since what is accepted has
- * at most HEADER_BYTES_MAX of it; one that does not is sent as it is. Bytes held are bounded
+ * policy says (remove-header of <domain>, include-headers-from): it lies in the first window, since
+ * what is accepted has at most HEADER_BYTES_MAX of it; of one that does not, nothing is taken out.
+ * A message without a byte stays so. Bytes held are bounded
  * per worker; who finds no room waits in a list and is served when some come free. */
 #ifndef ENGINE_PREPARE_H
 #define ENGINE_PREPARE_H
@@ -49,6 +50,7 @@ struct transaction {
     struct spool_read read;
     char *memory;
     size_t memory_bytes, window_start;
+    size_t added_len; /* bytes at the front of memory that come before the window */
     uint32_t raw_len;
     bool line_start; /* the next body byte begins a line: for stuffing */
     struct rcpt **rcpts;

@@ -77,6 +77,14 @@ struct config_listener {
     struct setting_origin origin;
 };
 
+/* What include-headers-from puts before a message's header, in this order. */
+enum config_headers {
+    CONFIG_HEADERS_GLOBAL,
+    CONFIG_HEADERS_POOL,
+    CONFIG_HEADERS_OWN,
+    CONFIG_HEADERS_COUNT,
+};
+
 /* One `<virtual-mta>`. Settings that it lacks are its pool's or the global ones, where such exist:
  * source_hosts, max_smtp_out, host_name. */
 struct config_vmta {
@@ -86,6 +94,7 @@ struct config_vmta {
     uint32_t vmta_index;            /* place in config_vmtas; {default} is 0 */
     const struct config_pool *pool; /* whose <domain> blocks it inherits; NULL: none */
     struct vmta_origins origins;
+    struct bytes headers[CONFIG_HEADERS_COUNT]; /* whole lines with CRLF, or empty */
     /* private: */
     uint32_t scope_id;
 };
@@ -97,6 +106,7 @@ struct config_pool {
     struct setting_origin origin;
     struct pool_origins origins;
     /* private: */
+    struct bytes headers;
     uint32_t scope_id;
     bool has_domains;
 };

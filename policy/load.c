@@ -34,10 +34,9 @@ static bool is_open_already(const struct loader *loader, struct bytes path)
     return false;
 }
 
-/* Relative paths start at the directory of the file that names them. */
-static struct bytes resolve_path(struct loader *loader, struct bytes path)
+struct bytes load_resolve_path(struct loader *loader, const char *from, struct bytes path)
 {
-    struct bytes file = bytes_from_string(loader->frames[loader->frame_count - 1].file);
+    struct bytes file = bytes_from_string(from);
     size_t directory_len = file.len;
     while (directory_len > 0 && file.data[directory_len - 1] != '/') {
         directory_len--;
@@ -132,7 +131,7 @@ void load_include(struct loader *loader)
                      CONFIG_INCLUDE_DEPTH_MAX);
         return;
     }
-    struct bytes path = resolve_path(loader, word.text);
+    struct bytes path = load_resolve_path(loader, place.file, word.text);
     struct bytes *single = config_take(loader->config, sizeof(*single));
     if (path.data == NULL || single == NULL) {
         loader_no_memory(loader);
@@ -159,27 +158,50 @@ static int copy_defaults(const struct loader *loader, struct bytes *out)
     return 0;
 }
 
-static bool read_text(struct loader *loader, struct bytes path, const struct frame *frame,
-                      struct bytes *out)
+/* False: there are too many files. */
+static bool count_file(struct loader *loader, const struct place *place)
 {
-    const struct place *place = &frame->from;
     if (++loader->file_count > CONFIG_FILES_MAX) {
         report_error(loader->report, place, "more than %d files", CONFIG_FILES_MAX);
         return false;
     }
-    int status = frame->is_defaults ? copy_defaults(loader, out)
-                                    : loader->files->read(loader->files->owner, path.data, out);
+    return true;
+}
+
+static bool take_text(struct loader *loader, const struct place *place, const char *path,
+                      int status, const struct bytes *text)
+{
     if (status < 0) {
-        report_error(loader->report, place, "cannot read %s: %s", path.data, strerror(-status));
+        report_error(loader->report, place, "cannot read %s: %s", path, strerror(-status));
         return false;
     }
-    loader->byte_count += out->len;
+    loader->byte_count += text->len;
     if (loader->byte_count > CONFIG_BYTES_MAX) {
         report_error(loader->report, place, "all files together are larger than %u bytes",
                      CONFIG_BYTES_MAX);
         return false;
     }
     return true;
+}
+
+bool load_read_file(struct loader *loader, struct bytes path, const struct place *place,
+                    struct bytes *out)
+{
+    if (!count_file(loader, place)) {
+        return false;
+    }
+    int status = loader->files->read(loader->files->owner, path.data, out);
+    return take_text(loader, place, path.data, status, out);
+}
+
+static bool read_text(struct loader *loader, struct bytes path, const struct frame *frame,
+                      struct bytes *out)
+{
+    if (!frame->is_defaults) {
+        return load_read_file(loader, path, &frame->from, out);
+    }
+    return count_file(loader, &frame->from) &&
+           take_text(loader, &frame->from, path.data, copy_defaults(loader, out), out);
 }
 
 /* Opens the next file of the frame on top. False: it cannot be read; it counts as read. */
@@ -320,6 +342,9 @@ static void load_all(struct loader *loader)
     }
     if (!loader->failed && loader->report->errors == 0) {
         check_config(loader);
+    }
+    if (!loader->failed && loader->report->errors == 0) {
+        load_header_files(loader);
     }
 }
 

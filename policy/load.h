@@ -110,6 +110,18 @@ void load_spool_line(struct loader *loader);
 /* load.c: pushes the files an include names. */
 void load_include(struct loader *loader);
 
+/* Relative paths start at the directory of the file that names them, `from`. data is NULL: no
+ * memory. */
+struct bytes load_resolve_path(struct loader *loader, const char *from, struct bytes path);
+
+/* The whole file, counted among those of the configuration; *out is to be freed, whatever the
+ * answer, and NULL on entry. False: reported at this place. */
+bool load_read_file(struct loader *loader, struct bytes path, const struct place *place,
+                    struct bytes *out);
+
+/* header_file.c: what include-headers-from names. */
+void load_header_files(struct loader *loader);
+
 /* macro.c */
 void macro_define(struct loader *loader);
 void macro_check_loops(struct loader *loader);

@@ -111,5 +111,64 @@ def removed_when_sent(world):
     engine.wait_empty()
 
 
+# effect: global include-headers-from
+# effect: virtual-mta-pool include-headers-from
+# effect: virtual-mta include-headers-from
+@test("include-headers-from: those of top level, pool and virtual MTA, one behind the other")
+def included(world):
+    mx = world.mx(11, ["a.test"], capabilities=(*CAPABILITIES, "CHUNKING"))
+    plain = world.mx(12, ["b.test"])
+    (world.work / "all").write_bytes(b"List-Id: <a>\n\nX-Two: 1\r\n 2\n")
+    (world.work / "more").write_bytes(b"X-More: ${hostname}")
+    (world.work / "pool").write_bytes(b"X-Pool: 1\n")
+    (world.work / "own").write_bytes(b"X-Own: 1\n")
+    engine = world.engine(
+        source="add-received-header no", domain="remove-header X-Gone,X-Own",
+        globals="include-headers-from all\ninclude-headers-from more",
+        extra="<virtual-mta v3>\nsmtp-source-host {0}.103 v3.example.test\n"
+              "include-headers-from own\n</virtual-mta>\n<virtual-mta-pool p>\n"
+              "virtual-mta v3\ninclude-headers-from {1}/pool\n</virtual-mta-pool>"
+              .format(world.net, world.work))
+    given = b"List-Id: <a>\r\nX-Two: 1\r\n 2\r\nX-More: ${hostname}\r\n"
+    body = b"\r\n.dot\r\n" + b"x" * 70 + b"\r\n" + b"y\r\n" * 120000
+    for domain, peer in (("a", mx), ("b", plain)):
+        for vmta, more in (("v1", b""), ("p", b"X-Pool: 1\r\nX-Own: 1\r\n")):
+            count = len(peer.messages)
+            head = b"X-Virtual-MTA: %s\r\nX-Gone: 1\r\n" % vmta.encode()
+            world.send(f"u@{domain}.test", content=head + b"A: 1\r\n" + body)
+            wait_for(lambda: len(peer.messages) > count, "it comes")
+            one = peer.messages[-1]
+            check_equal(one.data.partition(b"\r\n\r\n")[0] + b"\r\n", given + more + b"A: 1\r\n",
+                        f"header, {vmta} to {domain}")
+            check_equal(one.data == given + more + b"A: 1\r\n" + body, True, "all of it")
+            check(b"SIZE=%d" % len(one.data) in one.mail, one.mail)
+    (world.work / "all").write_bytes(b"X-New: 1\n")
+    engine.control("reload")
+    world.send("new@a.test", content=b"A: 1\r\n\r\nx\r\n")
+    check_equal(at_sink(mx, 3)["new@a.test"],
+                b"X-New: 1\r\nX-More: ${hostname}\r\nA: 1\r\n\r\nx\r\n", "after a reload")
+
+
+@test("include-headers-from: what is no header is refused at load, and the file in force stays")
+def included_wrong(world):
+    mx = world.mx()
+    (world.work / "own").write_bytes(b"X-Own: 1\n")
+    engine = world.engine(source="add-received-header no", globals="include-headers-from own")
+    for content, problem in ((b"X-A: 1\nnothing\n", "own:2:1: error: this is no header field"),
+                             (b" folded\n", "own:1:1"), (b"\nX-A: \xc3\xbc\n", "own:2:1"),
+                             (b"X-A: " + b"a" * 999, "own:1:1: error: this line is too long"),
+                             (b"X-A: 1\n" * 3000, "are too large"), (b".A: 1\n", "own:1:1"),
+                             (b"X A: 1\n", "own:1:1"), (b"X-A: 1\rX-B: 2\n", "own:1:1")):
+        (world.work / "own").write_bytes(content)
+        code, out, err = engine.command("check")
+        check(code != 0 and problem in out + err, f"{content[:20]}: {code} {out}{err}")
+    check_equal(engine.ask("reload")["status"] != "success", True, "reload is refused")
+    (world.work / "own").unlink()
+    code, out, err = engine.command("check")
+    check(code != 0 and "posthaste.conf:8" in out + err and "cannot read" in out + err, out + err)
+    world.send(content=b"A: 1\r\n\r\nx\r\n")
+    check_equal(at_sink(mx)["user@a.test"], b"X-Own: 1\r\nA: 1\r\n\r\nx\r\n", "the message")
+
+
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0]))
