@@ -43,11 +43,13 @@ enum message_flags {
     MESSAGE_SMTPUTF8 = 1 << 1,      /* non-ASCII in an address or header: SMTPUTF8 needed */
     MESSAGE_DOT_LINES = 1 << 2,     /* some line begins with a dot: stuffing needed */
     MESSAGE_SOURCE_HIDDEN = 1 << 3, /* srcMta is not to be told */
-    MESSAGE_FLAGS_KNOWN = (1 << 4) - 1,
     /* In memory only: */
     MESSAGE_LOG_BITS = 0x3F << 4, /* see message_log_index */
     MESSAGE_TIMED = 1 << 14,      /* has a not-before or expires time */
-    MESSAGE_FOREIGN = 1 << 15     /* see message_code.h */
+    MESSAGE_FOREIGN = 1 << 15,    /* see message_code.h */
+    /* Kept like the first ones: */
+    MESSAGE_DATE_AT_DELIVERY = 1 << 10, /* a Date field is put before the header when it is sent */
+    MESSAGE_FLAGS_KNOWN = ((1 << 4) - 1) | MESSAGE_DATE_AT_DELIVERY,
 };
 
 enum rcpt_state {

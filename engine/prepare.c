@@ -1,7 +1,6 @@
-/* What comes before the message's own header stands at the front of the buffer from before the first
+/* What comes before the message's own header stands at the front of the buffer before the first
  * window is read, so that a reload meanwhile changes nothing of it. The header itself is changed in
- * the first window, which always holds all of it. What it is by then says
- * core.body_size: before MAIL is sent, which may tell it.
+ * that window. Then core.body_size is the size of what is sent, and MAIL may tell it.
  *
  * The body is read into the end of the transaction's buffer and, where dots must be doubled,
  * moved to its front: output never overtakes input, because the buffer has a third more room than
@@ -15,7 +14,9 @@
 #include <string.h>
 
 #include "attempt.h"
+#include "base/date.h"
 #include "base/slab.h"
+#include "io/io.h"
 #include "policy/config.h"
 #include "reception.h"
 #include "schedule.h"
@@ -26,6 +27,8 @@
 
 _Static_assert(HEADER_BYTES_MAX + RECEPTION_ADDED_MAX <= PREPARE_WINDOW_BYTES,
                "the first window holds the header");
+
+#define DATE_FIELD_MAX (DATE_RFC5322_MAX + 8) /* "Date: " and CRLF with it */
 
 struct preparer {
     struct spools *spools;
@@ -246,9 +249,14 @@ static const struct bytes *added_headers(const struct transaction *transaction)
     return vmta == NULL ? none : vmta->headers;
 }
 
+static bool needs_date(const struct transaction *transaction)
+{
+    return (transaction->message->flags & MESSAGE_DATE_AT_DELIVERY) != 0;
+}
+
 static size_t added_headers_len(const struct transaction *transaction)
 {
-    size_t len = 0;
+    size_t len = needs_date(transaction) ? DATE_FIELD_MAX : 0;
     for (size_t i = 0; i < CONFIG_HEADERS_COUNT; i++) {
         len += added_headers(transaction)[i].len;
     }
@@ -260,8 +268,17 @@ static void add_headers(struct transaction *transaction)
 {
     struct buffer added;
     buffer_init(&added, transaction->memory, transaction->memory_bytes);
-    for (size_t i = 0; transaction->body_offset == 0 && i < CONFIG_HEADERS_COUNT; i++) {
+    transaction->added_len = 0;
+    if (transaction->body_offset > 0) {
+        return;
+    }
+    for (size_t i = 0; i < CONFIG_HEADERS_COUNT; i++) {
         buffer_put_bytes(&added, added_headers(transaction)[i]);
+    }
+    if (needs_date(transaction)) {
+        char date[DATE_RFC5322_MAX];
+        date_rfc5322(io_wall_ms(transaction->attempt->site->scheduler->io), date);
+        buffer_printf(&added, "Date: %s\r\n", date);
     }
     assert(!added.overflowed);
     transaction->added_len = added.len;

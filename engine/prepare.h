@@ -1,11 +1,12 @@
 /* Transactions: one message made ready for one connection.
  *
  * Reads the body (at most PREPARE_WINDOW_BYTES at a time) and stuffs it where the peer needs DATA.
- * The first window is read before MAIL is sent; the rest while it is sent. The header is changed as
- * policy says (remove-header of <domain>, include-headers-from): it lies in the first window, since
- * what is accepted has at most HEADER_BYTES_MAX of it; of one that does not, nothing is taken out.
- * A message without a byte stays so. Bytes held are bounded
- * per worker; who finds no room waits in a list and is served when some come free. */
+ * The first window is read before MAIL is sent; the rest while it is sent. Bytes held are bounded
+ * per worker; who finds no room waits in a list and is served when some come free.
+ *
+ * The header is changed as policy says (remove-header of <domain>, include-headers-from, a Date of
+ * now). It lies in the first window, since what is accepted has at most HEADER_BYTES_MAX of it; of
+ * one that does not, nothing is taken out. A message without a byte stays so. */
 #ifndef ENGINE_PREPARE_H
 #define ENGINE_PREPARE_H
 

@@ -77,6 +77,7 @@ struct reception {
     uint8_t ret;
     bool smtputf8, sender_utf8, rcpt_utf8;
     bool notes_lost;            /* no memory for what `wants` asked for */
+    bool date_at_delivery;      /* the owner's: MESSAGE_DATE_AT_DELIVERY */
     struct header_notes *notes; /* NULL: none was wanted */
     char sender[PATH_TEXT_MAX];
     char envid[PARAMS_ENVID_MAX];

@@ -465,6 +465,14 @@ static void choose_early(struct session *session)
     early->pool_len = copy_name(early->pool, sizeof(early->pool), choice.pool);
 }
 
+static bool needs_date(const struct session *session)
+{
+    const struct source_settings *source = session->source;
+    return source->add_date_header == ADD_DATE_OVERRIDE ||
+           (source->add_date_header == ADD_DATE_YES &&
+            session->reception->body.header.counts[HEADER_DATE] == 0);
+}
+
 /* RFC 6409 8.2, 8.3: what a submission lacks, where it is configured. */
 static void on_header_end(void *owner)
 {
@@ -475,8 +483,9 @@ static void on_header_end(void *owner)
     char memory[RECEPTION_ADDED_MAX / 2];
     struct buffer fields;
     buffer_init(&fields, memory, sizeof(memory));
-    if (source->add_date_header == ADD_DATE_OVERRIDE ||
-        (source->add_date_header == ADD_DATE_YES && header->counts[HEADER_DATE] == 0)) {
+    bool date = needs_date(session);
+    session->reception->date_at_delivery = date && source->date_header_time == DATE_DELIVERY;
+    if (date && source->date_header_time == DATE_RECEPTION) {
         buffer_printf(&fields, "Date: %s\r\n", date_now(session));
     }
     if (source->add_message_id_header && header->counts[HEADER_MESSAGE_ID] == 0) {

@@ -2,7 +2,10 @@
 """What directives do to the header and the envelope of a message, seen at the sink.
 
     tests/peers/policy_headers.py BUILD [NAME…]"""
+import email.utils
+import re
 import sys
+import time
 
 from harness import check, check_equal, main, test, wait_for
 from mx import CAPABILITIES
@@ -168,6 +171,45 @@ def included_wrong(world):
     check(code != 0 and "posthaste.conf:8" in out + err and "cannot read" in out + err, out + err)
     world.send(content=b"A: 1\r\n\r\nx\r\n")
     check_equal(at_sink(mx)["user@a.test"], b"X-Own: 1\r\nA: 1\r\n\r\nx\r\n", "the message")
+
+
+DATE = re.compile(rb"Date: ([A-Z][a-z]{2}, \d\d? [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d \+0000)\r\n")
+
+
+# effect: source date-header-time
+@test("date-header-time: of the reception it stays, of the delivery it is the attempt's")
+def date_of_delivery(world):
+    engine = world.engine(source="add-received-header no\nadd-date-header yes\n"
+                                 "date-header-time delivery")
+    engine.control("pause queue", "*/*")
+    world.send("new@a.test", content=b"A: 1\r\n\r\n.x\r\n")
+    world.send("has@a.test", content=b"Date: then\r\nA: 1\r\n\r\nx\r\n")
+    engine.write(source="add-received-header no\nadd-date-header override\n"
+                        "date-header-time delivery")
+    engine.control("reload")
+    world.send("over@a.test", content=b"Date: then\r\nA: 1\r\n\r\nx\r\n")
+    engine.write(source="add-received-header no\nadd-date-header yes")
+    engine.control("reload")
+    before = time.time()
+    world.send("old@a.test", content=b"A: 1\r\n\r\nx\r\n")
+    accepted = time.time()
+    engine.kill()  # what is to be added later outlives this
+    time.sleep(max(0, accepted + 2.1 - time.time()))
+    mx = world.mx()
+    engine.write(source="")
+    begun = time.time()
+    engine.start()
+    engine.control("resume queue", "*/*")
+    got = at_sink(mx, 4)
+    check_equal(got["has@a.test"], b"Date: then\r\nA: 1\r\n\r\nx\r\n", "one that has a date")
+    for rcpt, earliest, latest in (("new", begun, time.time()), ("over", begun, time.time()),
+                                   ("old", before, accepted)):
+        fields = DATE.findall(got[f"{rcpt}@a.test"])
+        check_equal(len(fields), 1, f"dates of {rcpt}: {got[f'{rcpt}@a.test']}")
+        when = email.utils.parsedate_to_datetime(fields[0].decode()).timestamp()
+        check(earliest - 1 <= when <= latest, f"{rcpt}: {fields[0]}")
+    check(got["new@a.test"].startswith(b"Date: ") and got["new@a.test"].endswith(
+        b"\r\nA: 1\r\n\r\n.x\r\n"), got["new@a.test"])
 
 
 if __name__ == "__main__":
