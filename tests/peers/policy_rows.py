@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Delivery behaviours of source addresses, pauses and changes of route, each by its number in the
-table of behaviours.
+"""Delivery behaviours of source addresses, pauses and changes of route, and a row of what a
+configuration may contain, each by its name in the tables.
 
     tests/peers/policy_rows.py BUILD [ROW…]"""
+import ssl
 import sys
 import time
 from collections import Counter
 
-from harness import check, check_equal, main, test, wait_for
+from harness import check, check_equal, main, make_certificate, test, wait_for
 from mx import Delay, Turns
 from namespace import Namespace
 
@@ -392,6 +393,49 @@ def xfer_requeue(world):
     moved.arrives(moved.own, "a.test/v2", 2 * WAIT_SECONDS_KEPT, records=4)
     check_equal({one.source for one in moved.own.sessions},
                 {world.address(101), world.address(102)}, "source addresses that called")
+
+
+# ---- a certificate of our own ----------------------------------------------------------------
+
+
+def write_pair(world, certificate, key):
+    """A file of both, which stays where it is and is replaced as a whole."""
+    path = world.work / "pair.pem"
+    path.write_text(certificate.read_text() + key.read_text())
+    path.chmod(0o600)
+    return path
+
+
+@test("K5 a key that is another certificate's, no key, no certificate, no file: check says which; "
+      "a reload is refused and the old pair stays")
+def k5(world):
+    ours, others = [make_certificate(world.work, name, subject=f"{name}.test", key="ed25519")
+                    for name in ("ours", "others")]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*make_certificate(world.work, "mx"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(ours[0])
+    mx = world.mx(tls=context)
+    pair = write_pair(world, *ours)
+    engine = world.engine(domain=f"{ONE_EACH}\nrequire-starttls yes\n"
+                                 f"smtp-client-certificate {pair}")
+    inject(world, 1)
+    engine.wait_records("d", 1)
+    empty = world.work / "empty"
+    empty.write_text("")
+    for wrong in ((ours[0], others[1]), (ours[0], empty), (empty, ours[1]), None):
+        if wrong is None:
+            pair.unlink()
+        else:
+            write_pair(world, *wrong)
+        code, out, errors = engine.command("check")
+        check(code == 78 and "error: smtp-client-certificate: " in out + errors
+              and str(pair) in out + errors, f"{wrong}: {code} {out}{errors}")
+        check_equal(engine.command("reload")[0], 78, "exit code of reload")
+    inject(world, 1)
+    engine.wait_records("d", 2)
+    shown = [session.tls.getpeercert()["subject"] for session in mx.sessions]
+    check_equal(shown, [((("commonName", "ours.test"),),)] * 2, "what the host was shown")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ IN_SCOPE = [
     *numbered("K", (1, 3), (6, 13)),
     *numbered("behaviour ", (1, 29), (33, 33), (39, 40)),
 ]
-# Rows of what is not built yet; who builds it moves its rows up. K4 and K5: signing keys,
-# certificates of our own.
+# Rows of what is not built yet; who builds it moves its rows up. K4 and K5: signing keys, and the
+# certificates of listeners; expiry, too, is for who builds those.
 LATER = [
     *numbered("S", (20, 22), (34, 39), (41, 41)),
     *numbered("C", (27, 28)),
