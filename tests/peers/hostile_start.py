@@ -184,6 +184,27 @@ def k9_rebind(world):
     engine.wait_empty()
 
 
+@test("K9 mail of a virtual MTA that left is deleted by command, and by nothing else")
+def k9_delete(world):
+    mx = world.mx(rcpt="450 4.2.1 not now")
+    extra = f"<virtual-mta going>\nsmtp-source-host {world.address(103)} going.test\n</virtual-mta>"
+    engine = world.engine(extra=extra)
+    world.send(["one@a.test", "two@a.test"], vmta="going")
+    engine.wait_records("t", 2)
+    engine.write(extra="")
+    engine.control("reload")
+    wait_for(lambda: engine.control("show queue", "a.test/going")["queues"][0]["orphaned"],
+             "the queue is shown as orphaned")
+    check_equal((engine.queued(), engine.records("b")), (2, []), "what waits, and bounces")
+    code, out, errors = engine.command("delete", "--queue=a.test/going")
+    check_equal(code, 0, f"exit code of delete: {out}{errors}")
+    bounced = engine.wait_records("b", 2)
+    check_equal({(one["rcpt"], one["queue"]) for one in bounced},
+                {("one@a.test", "a.test/going"), ("two@a.test", "a.test/going")}, "bounces")
+    engine.wait_empty()
+    check_equal(mx.messages, [], "messages")
+
+
 # ---- start ----------------------------------------------------------------------------------
 
 
