@@ -325,6 +325,17 @@ static bool nothing_to_do(const struct attempt *attempt)
            list_empty(&attempt->on_wire) && !attempt->quitting;
 }
 
+/* allow-cancel-during-transfer no: what the peer says of a message waits until its last window is
+ * handed over. */
+static void heed_peer(struct attempt *attempt)
+{
+    if (attempt->body != NULL && !attempt->site->settings->allow_cancel_during_transfer) {
+        connection_pause_reading(&attempt->connection);
+    } else {
+        connection_resume_reading(&attempt->connection);
+    }
+}
+
 void attempt_pump(struct attempt *attempt)
 {
     if (attempt->state == ATTEMPT_CLOSING || connection_sending(&attempt->connection)) {
@@ -340,6 +351,7 @@ void attempt_pump(struct attempt *attempt)
     if (attempt->state == ATTEMPT_CLOSING) {
         return;
     }
+    heed_peer(attempt);
     if (count > 0) {
         connection_send(&attempt->connection, attempt->iov, count);
         attempt_watch(attempt);

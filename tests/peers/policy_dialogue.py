@@ -7,7 +7,7 @@ import sys
 import time
 
 from harness import check, check_equal, main, make_certificate, test, wait_for
-from mx import Close, Delay, Silence, Turns
+from mx import Close, Delay, ReadBytes, Silence, Turns
 
 LATER = "retry-after 1h\n    retry-recipients-after 1h\n"
 
@@ -185,6 +185,26 @@ def assume_delivery(world):
     world.send("u@a.test", body=b"close\r\n")
     check_equal(engine.wait_records("t", 1)[0]["dsnStatus"][:5], "4.4.2", "closed, not silent")
     check_equal(len(mx.transactions), 2, "transactions")
+
+
+# effect: domain allow-cancel-during-transfer
+@test("allow-cancel-during-transfer: a refusal in a message stops it; with no it is sent whole")
+def cancel(world):
+    body = [ReadBytes(50_000), "552 5.3.4 too much"]
+    stopped = world.mx(11, ["a.test"], receive_bytes=16384, body=body, final=None)
+    whole = world.mx(12, ["whole.test"], receive_bytes=16384, body=body, final=None)
+    engine = world.engine(extra="<domain whole.test>\n    allow-cancel-during-transfer no\n"
+                                "</domain>")
+    size = 8_000_000
+    world.send("u@a.test", size=size)
+    world.send("u@whole.test", size=size)
+    records = engine.wait_records("b", 2)
+    check_equal({one["dsnDiag"] for one in records}, {"smtp;552 5.3.4 too much"}, "records")
+    wait_for(lambda: stopped.sessions[0].ended, "the session ends")
+    check_equal(stopped.transactions[0].data, None, "what came before the end")
+    check(stopped.sessions[0].closed_by_peer, "closed by the engine")
+    wait_for(lambda: whole.transactions[0].data is not None, "the whole message comes")
+    check(len(whole.transactions[0].data) >= size, "its size")
 
 
 # effect: domain reuse-ssl-session

@@ -48,7 +48,7 @@ static struct world {
     const char *bodies[MESSAGES_MAX];
     uint32_t abandoned_count, message_count, opened_count, tq_count;
     char outcomes[64]; /* d, b, t in order */
-    bool opening, sending, closing, hold_sends, slow_rates, tls_started, place_wanted;
+    bool opening, sending, closing, hold_sends, slow_rates, tls_started, place_wanted, paused;
     enum connection_close how;
     uint64_t deadline_ms;
     char wire[WIRE_MAX];
@@ -149,6 +149,18 @@ void connection_send(struct connection *connection, struct iovec *iov, size_t io
     }
     world.wire[world.wire_len] = '\0';
     world.sending = true;
+}
+
+void connection_pause_reading(struct connection *connection)
+{
+    CHECK(connection == world.connection);
+    world.paused = true;
+}
+
+void connection_resume_reading(struct connection *connection)
+{
+    CHECK(connection == world.connection);
+    world.paused = false;
 }
 
 bool connection_sending(const struct connection *connection)
