@@ -30,6 +30,16 @@ static uint64_t smaller(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* auto-qualify-domain: of addresses without a domain. */
+static struct bytes suffix_of(const struct session *session)
+{
+    if (!session->source->auto_qualify_domain) {
+        return BYTES("");
+    }
+    struct bytes suffix = config_global(session->config)->domain_suffix;
+    return suffix.len > 0 ? suffix : session_host_name(session);
+}
+
 void session_ready(struct session *session)
 {
     struct sessions *home = session->home;
@@ -37,6 +47,7 @@ void session_ready(struct session *session)
     const struct source_settings *source = session->source;
     home->settings = (struct server_settings){
         .host_name = session_host_name(session),
+        .suffix = suffix_of(session),
         .size_max = smaller(source->max_message_bytes, SESSION_SIZE_MAX),
         .rcpts_max = (uint32_t)smaller(source->max_rcpt_per_message, RECEPTION_RCPTS_MAX - 1),
         .chunking = source->allow_chunking,

@@ -35,6 +35,7 @@
 /* What is in force; the owner may exchange it between two calls. */
 struct server_settings {
     struct bytes host_name; /* 1–255 bytes */
+    struct bytes suffix;    /* the domain of an address without one; empty: it is refused */
     uint64_t size_max;      /* of a message; at most 2^60 */
     uint32_t rcpts_max;     /* of one transaction */
     bool chunking, smtputf8;

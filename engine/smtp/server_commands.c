@@ -100,6 +100,13 @@ static bool parse_path(struct bytes *text, struct bytes word, struct path *path,
     return true;
 }
 
+/* RFC 6409 5.1, 6.2: what a submission may leave out. */
+static bool qualify(const struct smtp_server *server, struct path *path)
+{
+    return path->len > 0 && path->domain_len == 0 && server->settings->suffix.len > 0 &&
+           path_qualify(path, server->settings->suffix);
+}
+
 static const char *check_mail(const struct smtp_server *server, struct command *command)
 {
     struct bytes rest = command->argument;
@@ -107,7 +114,9 @@ static const char *check_mail(const struct smtp_server *server, struct command *
     if (!parse_path(&rest, BYTES("FROM:"), &command->path, &result)) {
         return "501 5.5.4 Syntax: MAIL FROM:<address>";
     }
-    if (result != PATH_OK || (command->path.len > 0 && command->path.domain_len == 0)) {
+    bool complete = result == PATH_OK && (command->path.len == 0 || command->path.domain_len > 0 ||
+                                          qualify(server, &command->path));
+    if (!complete) {
         return "501 5.1.7 The sender's address is malformed";
     }
     struct params_offered what = offered(server);
@@ -147,12 +156,12 @@ static const char *check_recipient(const struct smtp_server *server, struct path
     if (path->len == 0 || (path->literal && !server->settings->literals)) {
         return malformed;
     }
-    if (path->domain_len == 0) {
-        /* RFC 5321 4.5.1: postmaster needs no domain. */
-        if (!bytes_equal_nocase(path_text(path), BYTES("postmaster")) ||
-            !path_qualify(path, server->settings->host_name)) {
-            return malformed;
-        }
+    /* RFC 5321 4.5.1: postmaster needs no domain, and is the one here. */
+    if (path->domain_len == 0 && bytes_equal_nocase(path_text(path), BYTES("postmaster"))) {
+        path_qualify(path, server->settings->host_name);
+    }
+    if (path->domain_len == 0 && !qualify(server, path)) {
+        return malformed;
     }
     return path->utf8_given && !server->smtputf8
                ? "553 5.6.7 The recipient's address needs SMTPUTF8"

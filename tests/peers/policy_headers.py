@@ -212,5 +212,42 @@ def date_of_delivery(world):
         b"\r\nA: 1\r\n\r\n.x\r\n"), got["new@a.test"])
 
 
+# effect: source auto-qualify-domain
+# effect: global domain-suffix
+@test("auto-qualify-domain: addresses without a domain get the suffix, or the host name, or a no")
+def qualified(world):
+    mx = world.mx()
+    engine = world.engine(globals="domain-suffix Suffix.test")
+
+    def send(sender, rcpt):
+        """The replies to MAIL and RCPT, and what the sink got."""
+        count = len(mx.messages)
+        with world.client() as client:
+            client.hello()
+            replies = []
+            for line in (f"MAIL FROM:<{sender}>", f"RCPT TO:<{rcpt}>"):
+                client.send(line + "\r\n")
+                replies.append(client.reply()[:9])
+            if not replies[-1].startswith("250"):
+                return replies
+            check(client.data(b"A: 1\r\n\r\nx\r\n").startswith("250 "), "taken")
+        wait_for(lambda: len(mx.messages) > count, "it comes")
+        return mx.messages[-1].sender, mx.messages[-1].accepted_rcpts
+
+    check_equal(send("me", "you"), ("me@suffix.test", ["you@suffix.test"]), "the suffix")
+    check_equal(send("", '"y u"'), ("", ['"y u"@suffix.test']), "the null sender stays")
+    check_equal(send("me@a.test", "you@b"), ("me@a.test", ["you@b"]), "those with a domain stay")
+    check_equal(send("me", "PostMaster"), ("me@suffix.test", ["PostMaster@in.example.test"]),
+                "postmaster is the one here")
+    engine.write(globals="")
+    engine.control("reload")
+    check_equal(send("me", "you"), ("me@in.example.test", ["you@in.example.test"]), "host name")
+    engine.write(source="auto-qualify-domain no", globals="domain-suffix suffix.test")
+    engine.control("reload")
+    check_equal(send("me", "you")[0], "501 5.1.7", "no sender")
+    check_equal(send("me@a.test", "you")[1], "501 5.1.3", "no recipient")
+    check_equal(send("", "postmaster"), ("", ["postmaster@in.example.test"]), "postmaster")
+
+
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0]))
