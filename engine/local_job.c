@@ -190,7 +190,7 @@ static void put_word(struct buffer *out, struct bytes address)
 
 static void put_from_line(struct local_job *job, struct buffer *out)
 {
-    struct bytes sender = message_sender(job->transaction->message);
+    struct bytes sender = job->transaction->core.sender;
     char date[DATE_ASCTIME_MAX];
     buffer_put_string(out, "From ");
     put_word(out, sender.len == 0 ? BYTES("MAILER-DAEMON") : sender);
@@ -200,7 +200,7 @@ static void put_from_line(struct local_job *job, struct buffer *out)
 static void put_envelope(struct local_job *job, struct buffer *out)
 {
     const struct transaction *transaction = job->transaction;
-    buffer_printf(out, "x-sender: %.*s\n", BYTES_FMT(message_sender(transaction->message)));
+    buffer_printf(out, "x-sender: %.*s\n", BYTES_FMT(transaction->core.sender));
     for (uint32_t i = 0; i < transaction->rcpt_count; i++) {
         buffer_printf(out, "x-receiver: %.*s\n", BYTES_FMT(rcpt_address(transaction->rcpts[i])));
     }
@@ -209,7 +209,7 @@ static void put_envelope(struct local_job *job, struct buffer *out)
 static bool make_head(struct local_job *job)
 {
     const struct transaction *transaction = job->transaction;
-    size_t capacity = message_sender(transaction->message).len + 128;
+    size_t capacity = transaction->core.sender.len + 128;
     for (uint32_t i = 0; i < transaction->rcpt_count; i++) {
         capacity += rcpt_address(transaction->rcpts[i]).len + RCPT_LINE_BYTES;
     }

@@ -49,7 +49,8 @@ enum message_flags {
     MESSAGE_FOREIGN = 1 << 15,    /* see message_code.h */
     /* Kept like the first ones: */
     MESSAGE_DATE_AT_DELIVERY = 1 << 10, /* a Date field is put before the header when it is sent */
-    MESSAGE_FLAGS_KNOWN = ((1 << 4) - 1) | MESSAGE_DATE_AT_DELIVERY,
+    MESSAGE_VERP = 1 << 11,             /* the sender names the recipient: a transaction for each */
+    MESSAGE_FLAGS_KNOWN = ((1 << 4) - 1) | MESSAGE_DATE_AT_DELIVERY | MESSAGE_VERP,
 };
 
 enum rcpt_state {

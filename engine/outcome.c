@@ -17,6 +17,7 @@
 #include "policy/retry.h"
 #include "policy/rules.h"
 #include "queue.h"
+#include "rcpt_sender.h"
 #include "schedule.h"
 #include "site.h"
 #include "site_mode.h"
@@ -44,7 +45,7 @@ struct outcomes {
 
 /* Texts an event points to while it is encoded. */
 struct event_texts {
-    char status[160], diag[DIAG_MAX], message_id[21];
+    char status[160], diag[DIAG_MAX], message_id[21], orig[RCPT_SENDER_MAX];
 };
 
 struct outcomes *outcomes_create(const struct outcomes_options *options)
@@ -251,6 +252,7 @@ static void fill_rcpt_event(struct outcomes *outcomes, struct event *event,
     event->queue = bytes_from_string(queue->site->name);
     const struct message *message = rcpt_message(rcpt);
     add_message(event, texts, spools_of(outcomes->spools, message), message);
+    event->orig = rcpt_sender(rcpt, texts->orig);
     event->vmta = bytes_from_string(queue->site->lane->vmta.name); /* it may have been rerouted */
     add_rcpt(event, rcpt);
     add_attempt(event, queue->site, attempt);

@@ -18,6 +18,7 @@
 #include "base/slab.h"
 #include "io/io.h"
 #include "policy/config.h"
+#include "rcpt_sender.h"
 #include "reception.h"
 #include "schedule.h"
 #include "site.h"
@@ -88,6 +89,20 @@ static bool take_arrays(struct transaction *transaction, uint32_t count)
     return true;
 }
 
+/* False: no memory. */
+static bool take_sender(struct transaction *transaction)
+{
+    if ((transaction->message->flags & MESSAGE_VERP) != 0) {
+        assert(transaction->rcpt_count == 1);
+        transaction->sender = malloc(RCPT_SENDER_MAX);
+        if (transaction->sender == NULL) {
+            return false;
+        }
+        transaction->core.sender = rcpt_sender(transaction->rcpts[0], transaction->sender);
+    }
+    return true;
+}
+
 static void fill_core(struct transaction *transaction)
 {
     const struct message *message = transaction->message;
@@ -105,6 +120,28 @@ static void fill_core(struct transaction *transaction)
     memset(transaction->accepted, 0, transaction->rcpt_count);
 }
 
+static void release_memory(struct transaction *transaction)
+{
+    struct preparer *preparer = transaction->preparer;
+    preparer->bytes -= transaction->memory_bytes;
+    free(transaction->memory);
+    transaction->memory = NULL;
+    transaction->memory_bytes = 0;
+}
+
+static void destroy(struct transaction *transaction)
+{
+    struct preparer *preparer = transaction->preparer;
+    release_memory(transaction);
+    free(transaction->sender);
+    free(transaction->last_refusal);
+    free(transaction->limit_reply);
+    if (transaction->rcpts != transaction->rcpts_inline) {
+        free(transaction->rcpts);
+    }
+    slab_give(preparer->transactions, transaction);
+}
+
 struct transaction *prepare_create(struct preparer *preparer, struct attempt *attempt,
                                    struct queue *queue, struct rcpt *const *rcpts, uint32_t count)
 {
@@ -113,12 +150,12 @@ struct transaction *prepare_create(struct preparer *preparer, struct attempt *at
     if (transaction == NULL) {
         return NULL;
     }
+    transaction->preparer = preparer;
     if (!take_arrays(transaction, count)) {
         slab_give(preparer->transactions, transaction);
         return NULL;
     }
     memcpy(transaction->rcpts, rcpts, count * sizeof *rcpts);
-    transaction->preparer = preparer;
     transaction->attempt = attempt;
     transaction->queue = queue;
     transaction->message = rcpt_message(rcpts[0]);
@@ -126,6 +163,10 @@ struct transaction *prepare_create(struct preparer *preparer, struct attempt *at
     transaction->undecided = count;
     transaction->line_start = true;
     fill_core(transaction);
+    if (!take_sender(transaction)) {
+        destroy(transaction);
+        return NULL;
+    }
     return transaction;
 }
 
@@ -191,27 +232,6 @@ static void join_window(struct transaction *transaction)
     char *start = transaction->memory + (transaction->window_start - transaction->added_len);
     memmove(start, transaction->memory, transaction->added_len);
     transaction->window = bytes_of(start, transaction->added_len + transaction->raw_len);
-}
-
-static void release_memory(struct transaction *transaction)
-{
-    struct preparer *preparer = transaction->preparer;
-    preparer->bytes -= transaction->memory_bytes;
-    free(transaction->memory);
-    transaction->memory = NULL;
-    transaction->memory_bytes = 0;
-}
-
-static void destroy(struct transaction *transaction)
-{
-    struct preparer *preparer = transaction->preparer;
-    release_memory(transaction);
-    free(transaction->last_refusal);
-    free(transaction->limit_reply);
-    if (transaction->rcpts != transaction->rcpts_inline) {
-        free(transaction->rcpts);
-    }
-    slab_give(preparer->transactions, transaction);
 }
 
 static void serve_waiting(struct preparer *preparer);

@@ -54,6 +54,7 @@ struct transaction {
     size_t added_len; /* bytes at the front of memory that come before the window */
     uint32_t raw_len;
     bool line_start; /* the next body byte begins a line: for stuffing */
+    char *sender;    /* NULL: the message's own */
     struct rcpt **rcpts;
     uint8_t *accepted;         /* the client core's notes */
     bool *over_limit;          /* refused as one too many for this transaction */

@@ -285,6 +285,7 @@ uint32_t queue_take(struct queue *queue, uint32_t max, struct rcpt **out)
             break;
         }
         message = rcpt_message(rcpt);
+        max = (message->flags & MESSAGE_VERP) != 0 ? 1 : max;
         take_ready(queue, rcpt);
         rcpt->state = RCPT_TAKEN;
         queue->taken_count++;

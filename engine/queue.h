@@ -72,7 +72,8 @@ void queue_deinit(struct queue *queue);
 /* A recipient arrives (new, restarted or moved): ready, or deferred until due_ms. */
 void queue_put(struct queue *queue, struct rcpt *rcpt, uint64_t due_ms, uint64_t now_ms);
 
-/* Takes up to `max` ready recipients that belong to one message into `out`, in order; the count.
+/* Takes up to `max` ready recipients that belong to one message into `out`, in order; the count. Of
+ * a message with MESSAGE_VERP only one.
  * They are RCPT_TAKEN. Expired ones that stand in front end here. 0: nothing is ready. */
 uint32_t queue_take(struct queue *queue, uint32_t max, struct rcpt **out);
 

@@ -358,7 +358,8 @@ static uint32_t message_flags(const struct reception *reception, bool source_hid
     return (eight_bit ? MESSAGE_EIGHT_BIT : 0u) | (utf8 ? MESSAGE_SMTPUTF8 : 0u) |
            (body->dot_lines ? MESSAGE_DOT_LINES : 0u) |
            (source_hidden ? MESSAGE_SOURCE_HIDDEN : 0u) |
-           (reception->date_at_delivery ? MESSAGE_DATE_AT_DELIVERY : 0u);
+           (reception->date_at_delivery ? MESSAGE_DATE_AT_DELIVERY : 0u) |
+           (reception->verp ? MESSAGE_VERP : 0u);
 }
 
 void reception_commit(struct reception *reception, const struct reception_verdict *verdict)

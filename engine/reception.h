@@ -78,6 +78,7 @@ struct reception {
     bool smtputf8, sender_utf8, rcpt_utf8;
     bool notes_lost;            /* no memory for what `wants` asked for */
     bool date_at_delivery;      /* the owner's: MESSAGE_DATE_AT_DELIVERY */
+    bool verp;                  /* the owner's: MESSAGE_VERP */
     struct header_notes *notes; /* NULL: none was wanted */
     char sender[PATH_TEXT_MAX];
     char envid[PARAMS_ENVID_MAX];

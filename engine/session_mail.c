@@ -141,6 +141,8 @@ static const char *on_mail(void *owner, const struct server_mail *mail)
     if (session->reception == NULL) {
         return full;
     }
+    session->reception->verp =
+        mail->sender.len > 0 && (mail->params->verp || session->source->verp_default);
     home->reception_count++;
     return NULL;
 }

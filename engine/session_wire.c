@@ -52,6 +52,7 @@ void session_ready(struct session *session)
         .rcpts_max = (uint32_t)smaller(source->max_rcpt_per_message, RECEPTION_RCPTS_MAX - 1),
         .chunking = source->allow_chunking,
         .smtputf8 = source->allow_smtputf8,
+        .verp = true,
         .too_many_fails = source->too_many_rcpts_fails_message,
         .transient_ends = source->disconnect_on_transient_error,
         .tell_commands = source->log_commands || source->log_data,

@@ -125,9 +125,10 @@ static enum params_result take_smtputf8(const struct param *param, void *out)
     return param->has_value ? PARAMS_SYNTAX : PARAMS_OK;
 }
 
-/* Takes no notice: whoever offers it writes no addresses. */
 static enum params_result take_verp(const struct param *param, void *out)
 {
+    struct mail_params *mail = out;
+    mail->verp = true;
     return param->has_value ? PARAMS_SYNTAX : PARAMS_OK;
 }
 

@@ -22,7 +22,7 @@ enum params_result {
 
 struct mail_params {
     uint64_t size; /* 0: not given */
-    bool smtputf8, eight_bit;
+    bool smtputf8, eight_bit, verp;
     uint8_t ret; /* message.h enum ret: 0 unset, 1 FULL, 2 HDRS */
     uint16_t envid_len;
     char envid[PARAMS_ENVID_MAX]; /* decoded, printable ASCII */

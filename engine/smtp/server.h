@@ -39,7 +39,7 @@ struct server_settings {
     uint64_t size_max;      /* of a message; at most 2^60 */
     uint32_t rcpts_max;     /* of one transaction */
     bool chunking, smtputf8;
-    bool verp;             /* MAIL may say VERP, which changes nothing here */
+    bool verp;             /* MAIL may say VERP; what it means is the owner's matter */
     bool hides_pipelining; /* PIPELINING is not offered; who pipelines is served all the same */
     bool literals;         /* user@[192.0.2.1] is a recipient */
     bool too_many_fails;   /* a recipient over rcpts_max: the message is refused at DATA */

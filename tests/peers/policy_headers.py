@@ -8,7 +8,7 @@ import sys
 import time
 
 from harness import check, check_equal, main, test, wait_for
-from mx import CAPABILITIES
+from mx import CAPABILITIES, Turns
 
 
 def at_sink(mx, count=1):
@@ -247,6 +247,49 @@ def qualified(world):
     check_equal(send("me", "you")[0], "501 5.1.7", "no sender")
     check_equal(send("me@a.test", "you")[1], "501 5.1.3", "no recipient")
     check_equal(send("", "postmaster"), ("", ["postmaster@in.example.test"]), "postmaster")
+
+
+def envelopes(mx, count):
+    """What the sink got: (sender, recipients), sorted."""
+    wait_for(lambda: len(mx.messages) >= count, lambda: f"{count} messages: {mx.messages}")
+    return sorted((one.sender, one.accepted_rcpts) for one in mx.messages)
+
+
+# effect: source verp-default
+@test("VERP: asked for, or by verp-default, each recipient has a sender of its own")
+def verp(world):
+    mx = world.mx(11, ["*"])
+    engine = world.engine(workers=2)
+    with world.client() as client:
+        check("VERP" in client.hello(), "it is offered")
+        client.message(["a@a.test", "B@a.test", '"c d"@b.test'], sender="me@in.test",
+                       parameters=" VERP ENVID=e")
+        client.message(["a@a.test", "b@a.test"], sender="me@in.test")
+        client.expect("MAIL FROM:<me@in.test> VERP=1", 501)
+    plain = [("me@in.test", ["a@a.test", "b@a.test"])]
+    named = [('"me-c d=b.test"@in.test', ['"c d"@b.test']),
+             ("me-B=a.test@in.test", ["B@a.test"]), ("me-a=a.test@in.test", ["a@a.test"])]
+    check_equal(envelopes(mx, 4), sorted(plain + named), "the envelopes")
+    check_equal(sorted((one["orig"], one["rcpt"]) for one in engine.wait_records("d", 5)),
+                sorted([(sender, rcpts[0]) for sender, rcpts in named] +
+                       [("me@in.test", "a@a.test"), ("me@in.test", "b@a.test")]), "orig")
+    check_equal({one["orig"] for one in engine.wait_records("r", 5)}, {"me@in.test"}, "r")
+
+
+@test("verp-default: for every message but of the null sender; it outlives kill -9 and a deferral")
+def verp_killed(world):
+    engine = world.engine(source="verp-default yes")
+    engine.control("pause queue", "*/*")
+    world.send(["a@a.test", "b@a.test"], sender="me@in.test")
+    world.send(["a@a.test", "b@a.test"], sender="")
+    engine.kill()
+    mx = world.mx(mail=Turns("451 4.3.0 later", "250 2.1.0 ok"))
+    engine.write(source="")
+    engine.start()
+    engine.control("resume queue", "*/*")
+    check_equal(envelopes(mx, 3), [("", ["a@a.test", "b@a.test"]),
+                                   ("me-a=a.test@in.test", ["a@a.test"]),
+                                   ("me-b=a.test@in.test", ["b@a.test"])], "the envelopes")
 
 
 if __name__ == "__main__":

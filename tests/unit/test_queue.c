@@ -139,6 +139,22 @@ TEST(a_transaction_takes_recipients_of_one_message_up_to_its_maximum)
     end();
 }
 
+TEST(a_sender_that_names_the_recipient_has_a_transaction_for_each)
+{
+    begin(HOUR_MS);
+    struct message *message = make(2);
+    message->flags = MESSAGE_VERP;
+    for (uint32_t i = 0; i < 2; i++) {
+        queue_put(&queue, &message->rcpts[i], now_ms, now_ms);
+    }
+    struct rcpt *taken[10];
+    for (uint32_t i = 0; i < 2; i++) {
+        CHECK_INT(queue_take(&queue, 10, taken), 1);
+        CHECK(taken[0] == &message->rcpts[i]);
+    }
+    end();
+}
+
 TEST(a_deferred_recipient_is_ready_when_it_is_due)
 {
     begin(HOUR_MS);
