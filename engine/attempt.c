@@ -13,6 +13,7 @@
 #include "host_places.h"
 #include "io/io.h"
 #include "local_delivery.h"
+#include "local_job.h"
 #include "outcome.h"
 #include "policy/domain.h"
 #include "queue.h"
@@ -688,7 +689,9 @@ void attempt_abort(struct attempt *attempt)
     if (state == ATTEMPT_RESOLVING) {
         if (attempt->resolving != NULL) {
             resolve_cancel(&attempt->resolving->request); /* goes on in on_resolved */
-        } else if (attempt->local == NULL) { /* else when the message at hand is dealt with */
+        } else if (attempt->local != NULL) {
+            local_job_hurry(attempt->local); /* goes on in local_delivery_go_on */
+        } else {
             destroy(attempt);
         }
         return;

@@ -443,6 +443,10 @@ void attempt_quit(struct attempt *attempt)
     if (attempt->state == ATTEMPT_CLOSING || attempt->quitting) {
         return;
     }
+    if (attempt->local != NULL) {
+        attempt->quitting = true; /* ends with the message at hand */
+        return;
+    }
     if (attempt->state != ATTEMPT_READY) {
         attempt_abort(attempt);
         return;

@@ -27,19 +27,21 @@
 #include "vmta/open_sites.h"
 #include "vmta/registry.h"
 
-#define EX_USAGE_            64 /* the first of sysexits, EX_CONFIG_ the last */
-#define EX_SOFTWARE_         70
-#define EX_OSERR_            71
-#define EX_CONFIG_           78
-#define MAILBOX_LEN          1024
-#define SETTLE_LETTERS_MAX   256
-#define SEGMENT_BYTES        (64u * 1024 * 1024)
-#define LIMITS_MAX           1000000      /* named limits: virtual MTAs, domains */
-#define UPLOAD_BYTES_MAX     (256u << 20) /* bodies on their way in, all workers */
-#define RCPTS_MAX            20000000     /* resident at once; memory is what limits before */
-#define WALL_STEP_MS         2000 /* a difference the kernel's slewing does not make in one turn */
-#define MEMORY_CHECK_MS      250
-#define HELPERS              2   /* threads for what blocks: deliveries into files */
+#define EX_USAGE_          64 /* the first of sysexits, EX_CONFIG_ the last */
+#define EX_SOFTWARE_       70
+#define EX_OSERR_          71
+#define EX_CONFIG_         78
+#define MAILBOX_LEN        1024
+#define SETTLE_LETTERS_MAX 256
+#define SEGMENT_BYTES      (64u * 1024 * 1024)
+#define LIMITS_MAX         1000000      /* named limits: virtual MTAs, domains */
+#define UPLOAD_BYTES_MAX   (256u << 20) /* bodies on their way in, all workers */
+#define RCPTS_MAX          20000000     /* resident at once; memory is what limits before */
+#define WALL_STEP_MS       2000 /* a difference the kernel's slewing does not make in one turn */
+#define MEMORY_CHECK_MS    250
+/* Threads for what blocks. A command keeps one as long as it runs: two are left for files. */
+#define HELPERS              (LOCAL_COMMANDS_MAX + 2)
+#define HELPER_JOBS_MAX      (LOCAL_COMMANDS_MAX + LOCAL_FILES_MAX)
 #define DESCRIPTORS_RESERVED 256 /* segments, files, control, resolver */
 
 static struct worker *keeper(struct engine *engine)
@@ -116,7 +118,7 @@ struct engine *engine_create(const struct engine_options *options, struct error 
     engine->callers = callers_create(ENGINE_SESSIONS_MAX);
     engine->common_rates = common_rates_create();
     engine->open_sites = open_sites_create();
-    engine->helpers = work_pool_create(HELPERS, LOCAL_FILES_MAX);
+    engine->helpers = work_pool_create(HELPERS, HELPER_JOBS_MAX);
     bool alone = engine->worker_count == 1;
     if (!alone) {
         engine->registry = registry_create(engine->worker_count, ENGINE_KEEPER, SCHEDULE_SITES_MAX);

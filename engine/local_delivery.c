@@ -10,7 +10,7 @@
 #include "schedule.h"
 #include "site.h"
 
-static void give_back_from(struct transaction *transaction, uint32_t first, uint64_t now_ms)
+void local_delivery_give_back(struct transaction *transaction, uint32_t first, uint64_t now_ms)
 {
     for (uint32_t i = transaction->rcpt_count; i-- > first;) {
         queue_give_back(transaction->queue, transaction->rcpts[i], now_ms);
@@ -29,7 +29,7 @@ static struct transaction *take_next(struct attempt *attempt)
     uint64_t again_ms; /* not needed: an opening asks the rates itself */
     uint32_t granted =
         schedule_take_rate(attempts->scheduler, attempt, transaction->rcpt_count, &again_ms);
-    give_back_from(transaction, granted, io_now_ms(attempts->io));
+    local_delivery_give_back(transaction, granted, io_now_ms(attempts->io));
     if (granted == 0) {
         prepare_free(transaction);
         return NULL;
@@ -39,17 +39,12 @@ static struct transaction *take_next(struct attempt *attempt)
     return transaction;
 }
 
-void local_delivery_answer(struct attempt *attempt, struct transaction *transaction,
+void local_delivery_answer(struct attempt *attempt, struct transaction *transaction, uint32_t index,
                            const struct reply *reply)
 {
-    attempt->at_local = NULL;
-    for (uint32_t i = 0; i < transaction->rcpt_count; i++) {
-        struct rcpt *rcpt = transaction->rcpts[i];
-        transaction->rcpts[i] = NULL; /* its queue's or the spool's from here on */
-        outcome_of_rcpt(attempt->attempts->outcomes, attempt, rcpt, CLIENT_STAGE_FINAL, reply,
-                        false);
-    }
-    prepare_free(transaction);
+    struct rcpt *rcpt = transaction->rcpts[index];
+    transaction->rcpts[index] = NULL; /* its queue's or the spool's from here on */
+    outcome_of_rcpt(attempt->attempts->outcomes, attempt, rcpt, CLIENT_STAGE_FINAL, reply, false);
 }
 
 static void discard(struct attempt *attempt, struct transaction *transaction)
@@ -60,7 +55,10 @@ static void discard(struct attempt *attempt, struct transaction *transaction)
     } else {
         reply_make(&reply, 250, "2.0.0", "discarded, as this queue's type says");
     }
-    local_delivery_answer(attempt, transaction, &reply);
+    for (uint32_t i = 0; i < transaction->rcpt_count; i++) {
+        local_delivery_answer(attempt, transaction, i, &reply);
+    }
+    prepare_free(transaction);
 }
 
 static bool may_take_more(const struct attempt *attempt)

@@ -11,6 +11,7 @@
 #include "io/deposit.h"
 #include "io/io.h"
 #include "io/work.h"
+#include "local_command.h"
 #include "local_delivery.h"
 #include "site.h"
 #include "smtp/unix_lines.h"
@@ -24,7 +25,10 @@ struct local_job {
     struct work work;
     struct attempt *attempt;
     struct transaction *transaction;
-    enum file_format format;
+    enum queue_type type; /* of all it does */
+    bool is_command;
+    bool is_mailbox; /* … of files; neither: a new file */
+    bool has_envelope;
     char destination[PATH_MAX]; /* a directory, or the file that is appended to */
     char name[DEPOSIT_NAME_MAX];
     /* The helper's while it works. */
@@ -32,7 +36,10 @@ struct local_job {
     char *head_memory;
     struct bytes window;
     bool begun, last, give_up;
-    int result; /* 0 or -errno */
+    int result;   /* 0 or -errno */
+    bool written; /* it is all with the deposit: for the commands */
+    uint32_t rcpt_index;
+    struct local_command command;
     struct unix_lines lines;
     struct deposit deposit;
 };
@@ -42,17 +49,16 @@ struct local_job {
 /* Nothing at the start of the message may be read as one more line of its envelope. */
 static bool hides_end_of_envelope(const struct local_job *job)
 {
-    return job->format == FILE_NEWFILE_PICKUP && job->window.len > 0 &&
-           strchr("xX \t", job->window.data[0]) != NULL;
+    return job->has_envelope && job->window.len > 0 && strchr("xX \t", job->window.data[0]) != NULL;
 }
 
 static int begin(struct local_job *job)
 {
-    int result = job->format == FILE_APPEND_MBOX
+    int result = job->is_mailbox || job->is_command
                      ? deposit_begin_append(&job->deposit)
                      : deposit_begin_file(&job->deposit, job->destination, job->name);
     job->begun = true;
-    unix_lines_init(&job->lines, job->format == FILE_APPEND_MBOX);
+    unix_lines_init(&job->lines, job->is_mailbox);
     result = result < 0 ? result : deposit_write(&job->deposit, job->head.data, job->head.len);
     if (result == 0 && hides_end_of_envelope(job)) {
         result = deposit_write(&job->deposit, envelope_end, sizeof envelope_end - 1);
@@ -84,21 +90,25 @@ static int commit(struct local_job *job)
     struct buffer out;
     buffer_init(&out, memory, sizeof memory);
     unix_lines_end(&job->lines, &out);
-    if (job->format == FILE_APPEND_MBOX) {
+    if (job->is_mailbox) {
         buffer_put_char(&out, '\n'); /* an empty line ends it */
     }
     int result = deposit_write(&job->deposit, out.data, out.len);
-    if (result < 0) {
+    if (result < 0 || job->is_command) {
         return result;
     }
-    return job->format == FILE_APPEND_MBOX ? deposit_commit_append(&job->deposit, job->destination)
-                                           : deposit_commit_file(&job->deposit);
+    return job->is_mailbox ? deposit_commit_append(&job->deposit, job->destination)
+                           : deposit_commit_file(&job->deposit);
 }
 
 static void on_run(struct work *work)
 {
     struct local_job *job = CONTAINER_OF(work, struct local_job, work);
     int result = 0;
+    if (job->written) {
+        local_command_run(&job->command, &job->deposit);
+        return;
+    }
     if (!job->give_up) {
         result = job->begun ? 0 : begin(job);
         result = result < 0 ? result : write_window(job);
@@ -113,38 +123,97 @@ static void on_run(struct work *work)
 /* ---- on the worker ---- */
 
 /* The message has been dealt with. */
-static void end(struct local_job *job, const struct reply *reply)
+static void end(struct local_job *job)
 {
-    struct transaction *transaction = job->transaction;
+    job->attempt->at_local = NULL;
+    prepare_free(job->transaction);
     job->transaction = NULL;
     free(job->head_memory);
     job->head_memory = NULL;
-    local_delivery_answer(job->attempt, transaction, reply);
+}
+
+static void end_all(struct local_job *job, const struct reply *reply)
+{
+    for (uint32_t i = 0; i < job->transaction->rcpt_count; i++) {
+        local_delivery_answer(job->attempt, job->transaction, i, reply);
+    }
+    end(job);
 }
 
 static void end_delivered(struct local_job *job)
 {
     char text[PATH_MAX + DEPOSIT_NAME_MAX + 32];
-    bool appended = job->format == FILE_APPEND_MBOX;
+    bool appended = job->is_mailbox;
     snprintf(text, sizeof text, "%s %s%s%s", appended ? "appended to" : "written to",
              job->destination, appended ? "" : "/", appended ? "" : job->name);
     struct reply reply;
     reply_make(&reply, 250, "2.0.0", text);
-    end(job, &reply);
+    end_all(job, &reply);
 }
 
 static void end_failed(struct local_job *job, const char *why)
 {
     char text[PATH_MAX + 128];
-    snprintf(text, sizeof text, "cannot write to %s: %s", job->destination, why);
+    snprintf(text, sizeof text, "cannot write to %s: %s",
+             job->is_command ? "memory" : job->destination, why);
     struct reply reply;
     reply_make(&reply, 451, "4.3.0", text);
-    end(job, &reply);
+    end_all(job, &reply);
 }
 
 static void read_next(struct local_job *job)
 {
     prepare_window(job->transaction, false);
+}
+
+/* The helpers' queue has room for all that may be under way at once. */
+static void submit(struct local_job *job)
+{
+    struct attempts *attempts = job->attempt->attempts;
+    bool taken = work_submit(attempts->helpers, attempts->io, &job->work);
+    assert(taken);
+}
+
+/* True: one for the next recipient is on its way. */
+static bool run_command(struct local_job *job)
+{
+    const struct attempt *attempt = job->attempt;
+    struct transaction *transaction = job->transaction;
+    bool leaving = attempt->state == ATTEMPT_CLOSING || attempt->quitting;
+    for (; job->rcpt_index < transaction->rcpt_count && !leaving; job->rcpt_index++) {
+        struct reply reply;
+        struct rcpt *rcpt = transaction->rcpts[job->rcpt_index];
+        if (local_command_prepare(&job->command, attempt->site, rcpt, &reply)) {
+            submit(job);
+            return true;
+        }
+        local_delivery_answer(job->attempt, transaction, job->rcpt_index, &reply);
+    }
+    return false;
+}
+
+static void end_commands(struct local_job *job)
+{
+    deposit_abandon(&job->deposit); /* memory: nothing to wait for */
+    local_delivery_give_back(job->transaction, job->rcpt_index,
+                             io_now_ms(job->attempt->attempts->io));
+    end(job);
+}
+
+/* It is written, or a command has ended. */
+static void go_on_with_commands(struct local_job *job)
+{
+    if (job->written) {
+        struct reply reply;
+        local_command_reply(&job->command, &reply);
+        local_command_release(&job->command);
+        local_delivery_answer(job->attempt, job->transaction, job->rcpt_index++, &reply);
+    }
+    job->written = true;
+    if (!run_command(job)) {
+        end_commands(job);
+        local_delivery_go_on(job->attempt);
+    }
 }
 
 static void on_done(struct work *work)
@@ -154,29 +223,29 @@ static void on_done(struct work *work)
         end_failed(job, "the message cannot be read from the spool");
     } else if (job->result < 0) {
         end_failed(job, strerror(-job->result));
-    } else if (job->last) {
-        end_delivered(job);
-    } else {
+    } else if (!job->last) {
         read_next(job);
         return;
+    } else if (job->is_command) {
+        go_on_with_commands(job);
+        return;
+    } else {
+        end_delivered(job);
     }
     local_delivery_go_on(job->attempt);
 }
 
-/* The helper's queue has room for all that may be under way (LOCAL_FILES_MAX). */
-static void submit(struct local_job *job)
+static void write_next(struct local_job *job)
 {
-    struct attempts *attempts = job->attempt->attempts;
     job->last = prepare_at_end(job->transaction);
     job->window = job->transaction->window;
-    bool taken = work_submit(attempts->helpers, attempts->io, &job->work);
-    assert(taken);
+    submit(job);
 }
 
 void local_job_on_prepared(struct local_job *job)
 {
     job->give_up = job->transaction->failed;
-    submit(job);
+    write_next(job);
 }
 
 /* An address as a word of a From_ line. */
@@ -219,15 +288,10 @@ static bool make_head(struct local_job *job)
     }
     struct buffer out;
     buffer_init(&out, job->head_memory, capacity);
-    switch (job->format) {
-    case FILE_NEWFILE_PLAIN:
-        break;
-    case FILE_NEWFILE_PICKUP:
+    if (job->has_envelope) {
         put_envelope(job, &out);
-        break;
-    case FILE_APPEND_MBOX:
+    } else if (job->is_mailbox) {
         put_from_line(job, &out);
-        break;
     }
     job->head = buffer_bytes(&out);
     return true;
@@ -245,7 +309,9 @@ static void make_name(struct local_job *job)
 static void take_settings(struct local_job *job)
 {
     const struct domain_settings *settings = job->attempt->site->settings;
-    job->format = settings->file_format;
+    job->is_command = settings->type == QUEUE_PIPE;
+    job->is_mailbox = !job->is_command && settings->file_format == FILE_APPEND_MBOX;
+    job->has_envelope = !job->is_command && settings->file_format == FILE_NEWFILE_PICKUP;
     snprintf(job->destination, sizeof job->destination, "%.*s",
              BYTES_FMT(settings->file_destination));
 }
@@ -253,15 +319,16 @@ static void take_settings(struct local_job *job)
 void local_job_deliver(struct local_job *job, struct transaction *transaction)
 {
     job->transaction = transaction;
-    job->begun = job->give_up = false;
+    job->begun = job->give_up = job->written = false;
+    job->rcpt_index = 0;
     job->deposit.fd = -1;
     take_settings(job);
     make_name(job);
     if (!make_head(job)) {
         job->give_up = true; /* the helper does nothing then, and the outcome comes from there */
-        submit(job);
+        write_next(job);
     } else if (prepare_at_end(transaction)) {
-        submit(job); /* an empty body */
+        write_next(job); /* an empty body */
     } else {
         read_next(job);
     }
@@ -269,7 +336,12 @@ void local_job_deliver(struct local_job *job, struct transaction *transaction)
 
 bool local_job_fits(const struct local_job *job)
 {
-    return job->attempt->site->settings->type == QUEUE_FILE;
+    return job->attempt->site->settings->type == (uint32_t)job->type;
+}
+
+void local_job_hurry(struct local_job *job)
+{
+    atomic_store(&job->command.errand.cancelled, true);
 }
 
 struct local_job *local_job_create(struct attempt *attempt)
@@ -277,6 +349,7 @@ struct local_job *local_job_create(struct attempt *attempt)
     struct local_job *job = calloc(1, sizeof *job);
     if (job != NULL) {
         job->attempt = attempt;
+        job->type = (enum queue_type)attempt->site->settings->type;
         job->work.run = on_run;
         job->work.done = on_done;
     }

@@ -1,10 +1,11 @@
-/* One delivery by a helper thread: `type file`.
+/* One delivery by a helper thread: `type file` and `type pipe`.
  *
  * Its body is read window by window as for a connection; each window goes to the helper, which
  * writes it, and with the last one the message is made durable. Only then its recipients count as
- * delivered. A job belongs to its attempt and to the attempt's worker; what the helper touches is
- * the job's alone while it works. An attempt that is told to end ends when the message at hand is
- * dealt with, so that no file is there without its record. */
+ * delivered. For a command it is written into memory, and then the command run for one recipient
+ * after the other. A job belongs to its attempt and to the attempt's worker; what the helper
+ * touches is the job's alone while it works. An attempt that is told to end ends when the message
+ * at hand is dealt with, so that no file is there without its record. */
 #ifndef ENGINE_LOCAL_JOB_H
 #define ENGINE_LOCAL_JOB_H
 
@@ -20,6 +21,10 @@ void local_job_destroy(struct local_job *job); /* not at work; NULL is accepted 
 
 /* A reload may have given its site another type of delivery: then it takes no more. */
 bool local_job_fits(const struct local_job *job);
+
+/* Its attempt is to end now: a command that runs is killed. What is being written into a file goes
+ * on, it ends soon. */
+void local_job_hurry(struct local_job *job);
 
 /* The outcome is told, later and perhaps inside, and then local_delivery_go_on called, never
  * inside. */

@@ -111,7 +111,10 @@ static bool wants_connection(const struct site *site)
 static struct gate_places places_for(const struct site *site)
 {
     if (local_delivery_is_work(site->settings)) {
-        return (struct gate_places){.gates = {[GATE_TOTAL] = site->scheduler->files}};
+        const struct scheduler *scheduler = site->scheduler;
+        bool is_file = site->settings->type == QUEUE_FILE;
+        return (struct gate_places){
+            .gates = {[GATE_TOTAL] = is_file ? scheduler->files : scheduler->commands}};
     }
     return (struct gate_places){.gates = {[GATE_VMTA] = site->lane->gate,
                                           [GATE_TOTAL] = site->scheduler->total,
@@ -500,10 +503,21 @@ static void give_way(struct gate_places *places)
     attempt_quit(attempt);
 }
 
+static struct gate *local_gate(struct scheduler *scheduler, struct bytes name, uint64_t max)
+{
+    struct limit *limit = limits_entry(scheduler->limits, LIMIT_TOTAL, name);
+    if (limit == NULL) {
+        return NULL;
+    }
+    struct limit_wakes wakes = {0}; /* nobody waits yet */
+    limit_set_max(limit, max, &wakes);
+    return gates_obtain(&scheduler->gates, limit, GATE_TOTAL);
+}
+
 static bool init_gates(struct scheduler *scheduler)
 {
     struct gates *gates = &scheduler->gates;
-    gates_init(gates, SCHEDULE_SITES_MAX + 3 * SCHEDULE_VMTAS_MAX + GATES_PASSING_MAX + 2);
+    gates_init(gates, SCHEDULE_SITES_MAX + 3 * SCHEDULE_VMTAS_MAX + GATES_PASSING_MAX + 3);
     gates->io = scheduler->io;
     gates->mailboxes = scheduler->mailboxes;
     gates->limits = scheduler->limits;
@@ -513,15 +527,10 @@ static bool init_gates(struct scheduler *scheduler)
     gates->give_way = give_way;
     gates->of_worker = gates_of_worker;
     struct limit *total = limits_entry(scheduler->limits, LIMIT_TOTAL, BYTES("smtp-out"));
-    struct limit *files = limits_entry(scheduler->limits, LIMIT_TOTAL, BYTES("files"));
-    if (total == NULL || files == NULL) {
-        return false;
-    }
-    struct limit_wakes wakes = {0}; /* nobody waits yet */
-    limit_set_max(files, LOCAL_FILES_MAX, &wakes);
-    scheduler->total = gates_obtain(gates, total, GATE_TOTAL);
-    scheduler->files = gates_obtain(gates, files, GATE_TOTAL);
-    return scheduler->total != NULL && scheduler->files != NULL;
+    scheduler->total = total == NULL ? NULL : gates_obtain(gates, total, GATE_TOTAL);
+    scheduler->files = local_gate(scheduler, BYTES("files"), LOCAL_FILES_MAX);
+    scheduler->commands = local_gate(scheduler, BYTES("commands"), LOCAL_COMMANDS_MAX);
+    return scheduler->total != NULL && scheduler->files != NULL && scheduler->commands != NULL;
 }
 
 struct scheduler *scheduler_create(const struct scheduler_options *options)

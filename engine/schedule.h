@@ -73,7 +73,8 @@ struct scheduler {
     struct open_sites *open_sites;
     struct gates gates;
     struct gate *total; /* total-max-smtp-out */
-    struct gate *files; /* deliveries into files, of all workers */
+    struct gate *files; /* deliveries into files, of all workers; and into commands */
+    struct gate *commands;
     struct pauses pauses;
     uint64_t rcpt_count;       /* resident here */
     uint32_t attempt_count;    /* connections */

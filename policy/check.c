@@ -2,9 +2,11 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "policy/acct_header.h"
 #include "policy/acct_privacy.h"
 #include "policy/acct_queue.h"
+#include "policy/command.h"
 #include "policy/load.h"
 #include "smtp/path.h"
 #include "smtp/sasl.h"
@@ -82,9 +84,9 @@ static void check_order(struct loader *loader, const struct setting *setting, st
 static void check_type(struct loader *loader, const struct setting *setting)
 {
     const uint32_t *type = setting->data;
-    if (*type == QUEUE_PIPE || *type == QUEUE_HTTP) {
+    if (*type == QUEUE_HTTP) {
         report_warning(loader->report, &setting->place,
-                       "type: only smtp, file and discard are in effect, this mail goes by SMTP");
+                       "type: http-delivery is not yet in effect, this mail goes by SMTP");
     }
 }
 
@@ -129,6 +131,18 @@ static void check_destination(struct loader *loader, const struct block *block,
         report_warning(loader->report, &setting->place, "file-destination: no directory %.*s%s",
                        BYTES_FMT(directory), directory.len == 0 ? "/" : "");
     }
+}
+
+static void check_command(struct loader *loader, const struct setting *setting)
+{
+    const struct bytes *text = setting->data;
+    struct error error = {0};
+    struct arena *arena = arena_create(COMMAND_BYTES_MAX);
+    if (text->len > 0 && arena != NULL &&
+        command_words(*text, NULL, arena, NULL, &error) != COMMAND_READY) {
+        report_error(loader->report, &setting->place, "command: %s", error.text);
+    }
+    arena_destroy(arena);
 }
 
 /* A job id is one printable word, and so is what stands before it. */
@@ -194,6 +208,8 @@ static void check_references(struct loader *loader, const struct block *block)
             check_type(loader, s);
         } else if (strcmp(s->directive->name, "file-destination") == 0) {
             check_destination(loader, block, s);
+        } else if (strcmp(s->directive->name, "command") == 0) {
+            check_command(loader, s);
         } else if (strcmp(s->directive->name, "jobid-prefix") == 0) {
             check_job_prefix(loader, s);
         } else if (strcmp(s->directive->name, "bcc") == 0) {

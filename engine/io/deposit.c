@@ -211,6 +211,15 @@ int deposit_commit_append(struct deposit *deposit, const char *path)
     return result;
 }
 
+int deposit_open_to_read(const struct deposit *deposit)
+{
+    char path[32];
+    assert(deposit->fd >= 0 && deposit->directory[0] == '\0');
+    snprintf(path, sizeof path, "/proc/self/fd/%d", deposit->fd);
+    int fd = open(path, O_RDONLY | O_CLOEXEC); /* has an offset of its own */
+    return fd < 0 ? -errno : fd;
+}
+
 void deposit_abandon(struct deposit *deposit)
 {
     char path[PATH_MAX];

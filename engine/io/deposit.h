@@ -37,6 +37,10 @@ int deposit_commit_file(struct deposit *deposit);
  * was. */
 int deposit_commit_append(struct deposit *deposit, const char *path);
 
+/* A descriptor of what was written for appending, at its beginning and for reading; the caller
+ * closes it. */
+int deposit_open_to_read(const struct deposit *deposit);
+
 /* Nothing is left of it. */
 void deposit_abandon(struct deposit *deposit);
 

@@ -3,7 +3,9 @@
 
     tests/peers/policy_local.py BUILD [NAME…]"""
 import fcntl
+import os
 import re
+import signal
 import sys
 import time
 from collections import Counter
@@ -240,6 +242,121 @@ def file_restart(world):
     wait_for(lambda: len({one["rcpt"] for one in engine.records("d")}) == 80,
              "every recipient is delivered")
     check(len(without_hidden(out)) >= 80, "a file for each")
+
+
+def script(world, text):
+    """A program that sees OUT, the folder of this world."""
+    path = world.work / "deliver"
+    path.write_text(f"#!/bin/sh\nOUT={world.work}\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def pipe(command, *lines):
+    return domain("pipe.test", "type pipe", f'command "{command}"', *lines)
+
+
+# effect: domain type
+# effect: domain command
+@test("type pipe: the command is run for each recipient, with the message and its words")
+def pipe_words(world):
+    mx = world.mx()
+    program = script(world, 'name=$(mktemp $OUT/got-XXXXXX); '
+                            'for i in "$@"; do echo "$i"; done >$name; cat >>$name')
+    engine = world.engine(source=HEAD,
+                          extra=pipe(f"{program} -f $from \\\"a $user\\\" --at=${{domain}} $to"))
+    hostile = '"x; touch $(pwd)/no `id`"@Pipe.test'
+    world.send(["a@Pipe.test", hostile], content=MESSAGE)
+    records = engine.wait_records("d", 2)
+    engine.wait_empty()
+    got = sorted(text_of(one) for one in world.work.glob("got-*"))
+    wanted = [f"-f\nsender@in.test\na {user}\n--at=pipe.test\n{user}@pipe.test\n" + AS_FILE
+              for user in ('"x; touch $(pwd)/no `id`"', "a")]
+    check_equal(got, wanted, "words and message")
+    check_equal({(one["dlvType"], one["dsnStatus"][:5]) for one in records}, {("pipe", "2.0.0")},
+                "dlvType and dsnStatus")
+    check_equal(len(mx.messages), 0, "messages at the sink")
+
+
+# effect: domain macro-variables-preserve-case
+@test("macro-variables-preserve-case: an address keeps its case, else it is lower case")
+def pipe_case(world):
+    world.mx()
+    program = script(world, 'echo "$1" "$2"')
+    words = f"{program} $user $from"
+    engine = world.engine(extra=pipe(words, "macro-variables-preserve-case yes") +
+                          domain("low.test", "type pipe", f'command "{words}"'))
+    world.send(["Bob@pipe.test", "Bob@low.test"], sender="Me@in.test")
+    records = {one["rcpt"]: one["dsnDiag"] for one in engine.wait_records("d", 2)}
+    check(records["Bob@pipe.test"].endswith(" Bob Me@in.test"), records)
+    check(records["Bob@low.test"].endswith(" bob me@in.test"), records)
+
+
+@test("type pipe: what the exit code means, and what the command says, is in the record")
+def pipe_codes(world):
+    world.mx()
+    program = script(world, 'echo "this is $1"; echo ". and more" >&2; exit $1')
+    engine = world.engine(extra=pipe(f"{program} $user", "retry-after 1h"))
+    codes = {0: ("d", "2.0.0"), 65: ("b", "5.6.0"), 67: ("b", "5.1.1"), 68: ("b", "5.1.2"),
+             69: ("b", "5.3.0"), 77: ("b", "5.7.0"), 75: ("t", "4.3.0"), 64: ("t", "4.3.0"),
+             1: ("t", "4.3.0")}
+    world.send([f"{code}@pipe.test" for code in codes])
+    wait_for(lambda: len(engine.records("d", "b", "t")) >= len(codes), "all have records")
+    seen = {int(one["rcpt"].split("@")[0]): (one["type"], one["dsnStatus"][:5])
+            for one in engine.records("d", "b", "t")}
+    check_equal(seen, codes, "type and dsnStatus by exit code")
+    for one in engine.records("d", "b", "t"):
+        check(f"this is {one['rcpt'].split('@')[0]} . and more" in one["dsnDiag"], one["dsnDiag"])
+
+
+@test("type pipe: a command that is not there, a signal, or too long a time defer")
+def pipe_trouble(world):
+    world.mx()
+    program = script(world, 'case $1 in slow) sleep 60;; *) kill -KILL $$;; esac')
+    engine = world.engine(extra=pipe(f"{program} $user", "smtp-data-termination-timeout 1s") +
+                          domain("none.test", "type pipe", "command /nowhere/at/all"))
+    world.send(["slow@pipe.test", "signal@pipe.test", "u@none.test"])
+    engine.wait_records("t", 3)
+    diags = {one["rcpt"]: one["dsnDiag"] for one in engine.records("t")}
+    check("too long" in diags["slow@pipe.test"], diags)
+    check("signal 9" in diags["signal@pipe.test"], diags)
+    check("No such file or directory" in diags["u@none.test"], diags)
+
+
+@test("type pipe: eight commands run at once, and the end of the engine kills them")
+def pipe_bounds(world):
+    world.mx()
+    program = script(world, 'echo $$ >>$OUT/running; sleep 60')
+    engine = world.engine(workers=2, extra=pipe(f"{program}", "max-rcpt-per-message 1",
+                                                "max-smtp-out 1"))
+    running = world.work / "running"
+    for i in range(12):
+        world.send(f"u{i}@pipe.test")
+    wait_for(lambda: running.exists() and len(running.read_text().split()) >= 8, "eight run")
+    time.sleep(0.3)
+    pids = [int(one) for one in running.read_text().split()]
+    check_equal(len(pids), 8, "commands at once")
+    world.send("u@a.test")
+    engine.wait_records("d", 1)  # other mail goes on
+    begin = time.monotonic()
+    engine.process.signal(signal.SIGTERM)
+    engine.process.signal(signal.SIGTERM)
+    engine.process.wait(30)
+    check(time.monotonic() - begin < 20, "they were waited for")
+    check_equal([pid for pid in pids if os.path.exists(f"/proc/{pid}")], [], "still there")
+
+
+@test("type pipe: no address becomes an option, and a wrong command is an error of check")
+def pipe_options(world):
+    world.mx()
+    program = script(world, "exit 0")
+    engine = world.engine(extra=pipe(f"{program} $to"))
+    world.send(["-rf@pipe.test"])
+    record = engine.wait_records("b", 1)[0]
+    check("begins with '-'" in record["dsnDiag"], record)
+    engine.write(extra=pipe(f"{program} $nobody"))
+    code, _, said = engine.command("check")
+    check(code != 0 and "no macro begins '$nobody'" in said, said)
 
 
 if __name__ == "__main__":
