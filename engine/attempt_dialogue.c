@@ -235,6 +235,27 @@ void attempt_on_prepared(struct attempt *attempt, struct transaction *transactio
 
 /* ---- writing ---- */
 
+/* An old firewall loses the end of a message whose CRLF "." CRLF comes in two packets: so many
+ * bytes, the last CRLF, wait for the dot, and both go in a write of their own when the kernel has
+ * the rest. Not those of a window of 1 byte, whose CR is out. */
+static size_t kept_for_dot(const struct attempt *attempt, const struct transaction *body)
+{
+    bool wanted = attempt->client.masked && attempt->site->settings->pix_bug_workaround &&
+                  !client_sends_bdat(&attempt->client);
+    return wanted && prepare_at_end(body) && body->window.len > 2 ? 2 : 0;
+}
+
+static void add_window(struct attempt *attempt, struct bytes window, size_t *count)
+{
+    if (window.len > 0) {
+        if (attempt->log_data) {
+            attempt_log_content(attempt, window);
+        }
+        attempt->iov[(*count)++] =
+            (struct iovec){.iov_base = (void *)(uintptr_t)window.data, .iov_len = window.len};
+    }
+}
+
 /* Adds the ready window of the body being written. False: the flight ends here. */
 static bool add_body(struct attempt *attempt, size_t *count)
 {
@@ -249,12 +270,11 @@ static bool add_body(struct attempt *attempt, size_t *count)
         attempt_abort(attempt);
         return false;
     }
-    if (body->window.len > 0) {
-        if (attempt->log_data) {
-            attempt_log_content(attempt, body->window);
-        }
-        attempt->iov[(*count)++] = (struct iovec){.iov_base = (void *)(uintptr_t)body->window.data,
-                                                  .iov_len = body->window.len};
+    size_t now = body->window.len - kept_for_dot(attempt, body);
+    add_window(attempt, bytes_slice(body->window, 0, now), count);
+    if (now < body->window.len) {
+        body->window = bytes_slice(body->window, now, body->window.len);
+        return false;
     }
     body->ready = false;
     if (!prepare_at_end(body)) {

@@ -193,7 +193,9 @@ void attempt_end_all(struct attempt *attempt, struct transaction *transaction,
 static uint16_t code_of_loss(const struct attempt *attempt, enum client_stage stage)
 {
     bool sending = stage == CLIENT_STAGE_BODY || stage == CLIENT_STAGE_FINAL;
-    bool bounce = attempt->site->settings->bounce_upon_transfer_failure;
+    const struct domain_settings *settings = attempt->site->settings;
+    bool bounce = settings->bounce_upon_transfer_failure ||
+                  (settings->bounce_upon_pix_transfer_failure && attempt->client.masked);
     return attempt->peer_left && sending && bounce ? 550 : 451;
 }
 

@@ -175,6 +175,7 @@ struct client {
     const struct client_events *events;
     void *owner;
     bool secured;
+    bool masked; /* a greeting of asterisks: an old firewall rewrites what the host says */
     /* private: */
     struct client_transaction *transactions[CLIENT_IN_FLIGHT_MAX];
     struct client_transaction *body; /* handed out and not ended */

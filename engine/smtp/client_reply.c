@@ -64,6 +64,20 @@ static bool is_our_name(const struct client *client, struct bytes text)
     return bytes_equal_nocase(name, bytes_from_string(client->settings->helo_name));
 }
 
+/* The firewall leaves of the greeting its code and some of the "2"s, "0"s and blanks in it. */
+static bool is_masked(struct bytes text)
+{
+    bool asterisks = false;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.data[i];
+        asterisks |= c == '*';
+        if (c != '*' && c != '2' && c != '0' && c != ' ' && c != '\t') {
+            return false;
+        }
+    }
+    return asterisks;
+}
+
 static enum client_next on_greeting(struct client *client, const struct client_command *command)
 {
     const struct reply *reply = &client->parser.reply;
@@ -76,6 +90,7 @@ static enum client_next on_greeting(struct client *client, const struct client_c
     if (is_our_name(client, reply_text(reply))) {
         return CLIENT_NEXT_LOOP;
     }
+    client->masked = is_masked(reply_text(reply));
     if (client->events->greeted != NULL) {
         client->events->greeted(client, client->owner, reply);
     }

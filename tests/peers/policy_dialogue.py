@@ -162,6 +162,24 @@ def transfer_failure(world):
                 "deferred")
 
 
+# effect: domain bounce-upon-pix-transfer-failure
+@test("bounce-upon-pix-transfer-failure: only behind a greeting of asterisks")
+def pix_failure(world):
+    masked = {"greeting": "220 " + "*" * 30 + "2***0*0", "ehlo": "500 5.5.1 XXXX?"}
+    cut = world.mx(11, ["pix.test"], body=Close(), **masked)
+    world.mx(12, ["plain.test"], body=Close())
+    whole = world.mx(13, ["good.test"], **masked)
+    engine = world.engine(domain="bounce-upon-pix-transfer-failure yes\n"
+                                 "    retry-recipients-after 1h")
+    for name in ("pix", "plain", "good"):
+        world.send(f"u@{name}.test")
+    check_equal([one["rcpt"] for one in engine.wait_records("b", 1)], ["u@pix.test"], "bounced")
+    check_equal([one["rcpt"] for one in engine.wait_records("t", 1)], ["u@plain.test"], "deferred")
+    engine.wait_records("d", 1)
+    check_equal([one.verb for one in cut.sessions[0].commands][:2], ["EHLO", "HELO"], "commands")
+    check(whole.messages[0].raw.endswith(b"Hello.\r\n.\r\n"), "the message is whole")
+
+
 @test("bounce-upon-transfer-failure: the end of the engine bounces nothing")
 def transfer_ours(world):
     mx = world.mx(final=Turns(Silence(), "250 ok"))

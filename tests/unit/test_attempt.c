@@ -305,3 +305,50 @@ TEST(a_read_under_way_when_its_transaction_ends_leaves_the_message_alone)
     settle();
     end_world();
 }
+
+/* Greets, knows no EHLO, and takes a message up to its DATA; the send of that is held. */
+static void greet_and_take(const char *greeting)
+{
+    open_attempt(0);
+    answer_resolver();
+    world.connection->events->opened(world.connection, 0);
+    host_says(greeting);
+    host_says("500 what?\r\n");
+    host_says("250 mx.example\r\n");
+    host_says("250 ok\r\n");
+    host_says("250 ok\r\n");
+    forget_wire();
+    world.hold_sends = true;
+    host_says("354 go on\r\n");
+}
+
+static void let_go_of_sends(void)
+{
+    world.hold_sends = false;
+    settle();
+}
+
+/* effect: domain pix-bug-workaround */
+TEST(behind_a_greeting_of_asterisks_the_end_of_a_message_has_a_write_of_its_own)
+{
+    static const struct {
+        const char *greeting, *policy, *first;
+    } rows[] = {
+        {"220 ****2****0*** **\r\n", PLAIN, "Subject: x\r\n\r\nhello"},
+        {"220 mx.example ****\r\n", PLAIN, "Subject: x\r\n\r\nhello\r\n.\r\n"},
+        {"220 20 02\r\n", PLAIN, "Subject: x\r\n\r\nhello\r\n.\r\n"},
+        {"220 ****2****0*** **\r\n", "<domain *>\n pix-bug-workaround no\n</domain>\n" PLAIN,
+         "Subject: x\r\n\r\nhello\r\n.\r\n"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        begin_world(rows[i].policy);
+        put(0, "Subject: x\r\n\r\nhello\r\n");
+        greet_and_take(rows[i].greeting);
+        CHECK_STRING(world.wire, rows[i].first);
+        let_go_of_sends();
+        CHECK_STRING(world.wire, "Subject: x\r\n\r\nhello\r\n.\r\n");
+        host_says("250 queued\r\n");
+        CHECK_STRING(world.outcomes, "d");
+        end_world();
+    }
+}
