@@ -147,6 +147,7 @@ static bool stands_at(struct bytes text, size_t at, struct bytes what)
 
 struct recipient {
     struct bytes local, domain;
+    struct bytes bare; /* local without its quotes; empty: it has none */
 };
 
 static struct recipient split(struct bytes rcpt)
@@ -155,9 +156,23 @@ static struct recipient split(struct bytes rcpt)
     while (at > 0 && rcpt.data[at - 1] != '@') {
         at--;
     }
-    return at == 0 ? (struct recipient){.local = rcpt}
-                   : (struct recipient){.local = bytes_slice(rcpt, 0, at - 1),
-                                        .domain = bytes_slice(rcpt, at, rcpt.len)};
+    if (at == 0) {
+        return (struct recipient){.local = rcpt};
+    }
+    struct bytes local = bytes_slice(rcpt, 0, at - 1), bare = BYTES("");
+    if (local.len > 2 && local.data[0] == '"') {
+        bare = bytes_slice(local, 1, local.len - 1);
+    }
+    return (struct recipient){
+        .local = local, .domain = bytes_slice(rcpt, at, rcpt.len), .bare = bare};
+}
+
+/* Of a quoted local part VERP has what stands between the quotes (smtp/verp.h). */
+static bool is_bare_in_verp(struct bytes text, size_t at, const struct recipient *rcpt)
+{
+    size_t end = at + rcpt->bare.len;
+    return stands_at(text, at, rcpt->bare) && end < text.len && text.data[end] == '=' &&
+           stands_at(text, end + 1, rcpt->domain);
 }
 
 /* The length of what is to be hidden at `at`; 0: nothing is. */
@@ -191,12 +206,13 @@ void acct_privacy_hide(const struct acct_privacy *privacy, struct bytes text, st
     assert(privacy->kind != PRIVACY_RETAIN);
     struct recipient recipient = split(rcpt);
     for (size_t at = 0; at < text.len;) {
-        size_t hidden = hidden_at(text, at, &recipient, where);
+        bool bare = is_bare_in_verp(text, at, &recipient);
+        size_t hidden = bare ? recipient.bare.len : hidden_at(text, at, &recipient, where);
         if (buffer_room(out) < (hidden > 0 ? ACCT_PRIVACY_WORD_MAX : 1)) {
             return;
         }
         if (hidden > 0) {
-            put_word(privacy, bytes_slice(text, at, at + hidden), out);
+            put_word(privacy, bare ? recipient.local : bytes_slice(text, at, at + hidden), out);
             at += hidden;
         } else {
             buffer_put_char(out, text.data[at++]);

@@ -38,6 +38,25 @@ TEST(verp_of_the_recipient_is_hidden_and_the_sender_is_not)
     CHECK_STRING(hide("", PRIVACY_VERP), "");
 }
 
+TEST(of_a_quoted_local_part_verp_is_hidden_too_under_the_same_hash)
+{
+    struct acct_privacy privacy;
+    static const char *const texts[] = {"\"c D\"@d.test", "\"me-C d=d.test\"@s.test"};
+    char memory[2][200];
+    struct buffer out[2];
+    CHECK_INT(parse("siphash", "0123456789abcdef", &privacy), 0);
+    for (size_t i = 0; i < 2; i++) {
+        buffer_init(&out[i], memory[i], sizeof memory[i]);
+        acct_privacy_hide(&privacy, bytes_from_string(texts[i]), BYTES("\"c D\"@d.test"),
+                          PRIVACY_VERP, &out[i]);
+    }
+    struct bytes hash = bytes_slice(buffer_bytes(&out[0]), 0, out[0].len - 7);
+    CHECK_INT(hash.len, 16);
+    CHECK_BYTES(bytes_slice(buffer_bytes(&out[1]), 0, 4), "\"me-");
+    CHECK(bytes_equal(bytes_slice(buffer_bytes(&out[1]), 4, 20), hash));
+    CHECK_BYTES(bytes_slice(buffer_bytes(&out[1]), 20, out[1].len), "=d.test\"@s.test");
+}
+
 TEST(every_address_is_hidden_and_domains_stay)
 {
     CHECK_STRING(hide("rfc822;Jim.k+x@e.test", PRIVACY_ADDRESSES), "rfc822;X@e.test");
