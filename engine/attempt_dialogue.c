@@ -169,9 +169,13 @@ static bool is_in_the_right_form(const struct attempt *attempt,
            transaction->stuffed == !client_sends_bdat(&attempt->client);
 }
 
-/* Some were deleted while it was made ready: they end in their queue, the others come again. */
-static bool has_condemned(const struct transaction *transaction)
+/* Some were deleted, or its job was paused, while it was made ready: in their queue they end, or
+ * wait; the others come again. */
+static bool is_unwanted(const struct transaction *transaction)
 {
+    if (transaction->rcpts[0] != NULL && queue_holds(transaction->queue, transaction->rcpts[0])) {
+        return true;
+    }
     for (uint32_t i = 0; i < transaction->rcpt_count; i++) {
         if (transaction->rcpts[i] != NULL && transaction->rcpts[i]->condemned) {
             return true;
@@ -202,7 +206,7 @@ static void begin_next(struct attempt *attempt)
         return;
     }
     /* A reload may have made its policy stricter than this connection is. */
-    if (!may_take_more(attempt) || next->queue->paused || has_condemned(next) ||
+    if (!may_take_more(attempt) || next->queue->paused || is_unwanted(next) ||
         !attempt_suits(attempt, next->queue)) {
         attempt_drop_next(attempt);
         return;

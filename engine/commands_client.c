@@ -18,13 +18,15 @@
 
 #define TIMEOUT_SECONDS 60 /* for an answer, unless --timeout says */
 #define TIMEOUT_MAX     3600
+#define JOB_LEN_MAX     400 /* bytes of an id, as the daemon keeps pauses */
 #define ITEMS_MAX       1000000
 #define NAME_LEN_MAX    511         /* bytes of "domain/virtual-mta", as the daemon keeps pauses */
 #define REQUEST_MAX     (16 * 1024) /* four values of SELECTION_TEXT_MAX, each byte escaped */
 
 #define REPLY_MAX       1100 /* bytes of a reply: the rules see less */
 
-/* SOURCE: an address, then a queue. MODE: a queue, and --mode=. LIST, DELETE: a selection. */
+/* SOURCE: an address, then a queue. MODE: a queue, and --mode=. LIST, DELETE: a selection.
+ * JOB: its id. */
 enum client_argument {
     NONE,
     QUEUE,
@@ -35,7 +37,8 @@ enum client_argument {
     SOURCE,
     MODE,
     LIST,
-    DELETE
+    DELETE,
+    JOB
 };
 
 struct client_command {
@@ -127,7 +130,10 @@ static int check_wish(const struct command_line *line, const struct wish *wish)
         return commands_usage(line, "--mode=normal or --mode=backoff is needed");
     }
     if (wish->name[0] == '\0' && !optional) {
-        return commands_usage(line, "%s is needed", argument == DOMAIN ? "a domain" : "a queue");
+        return commands_usage(line, "%s is needed",
+                              argument == DOMAIN ? "a domain"
+                              : argument == JOB  ? "the id of a job"
+                                                 : "a queue");
     }
     bool wants_one = argument == EXACT_QUEUE || argument == DOMAIN || argument == REPLY;
     if (wish->name[0] != '\0' && !wish->exact && wants_one) {
@@ -209,6 +215,11 @@ static int read_words(const struct command_line *line, struct wish *wish)
         if (wish->command->argument == REPLY && wish->name[0] != '\0') {
             return commands_usage(line, "'%s' is one word too many: quote the reply", word);
         }
+        if (wish->command->argument == JOB && wish->name[0] == '\0' &&
+            strlen(word) <= JOB_LEN_MAX) {
+            memcpy(wish->name, word, strlen(word) + 1);
+            continue;
+        }
         if (word[0] == '-' || wish->command->argument == NONE || wish->name[0] != '\0') {
             return commands_usage(line, "argument '%s' is not understood", word);
         }
@@ -231,7 +242,8 @@ static struct bytes write_request(const struct wish *wish, char memory[REQUEST_M
     json_begin_object(&writer, NULL);
     json_put_string(&writer, "command", bytes_from_string(wish->command->name));
     if (wish->name[0] != '\0') {
-        json_put_string(&writer, "queue", bytes_from_string(wish->name));
+        bool is_job = wish->command->argument == JOB;
+        json_put_string(&writer, is_job ? "jobId" : "queue", bytes_from_string(wish->name));
     }
     if (wish->reply != NULL) {
         struct bytes reply = bytes_from_string(wish->reply);

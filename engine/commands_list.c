@@ -1,4 +1,4 @@
-/* What `list` and `delete` print. */
+/* What commands about single recipients and jobs print: `list`, `delete`, `pause job`. */
 #include <stdio.h>
 
 #include "base/bytes.h"
@@ -76,4 +76,38 @@ void show_delete(const struct answer *answer)
         printf("%llu %s being delivered: what fails now is not tried again\n",
                (unsigned long long)on_wire, on_wire == 1 ? "is" : "are");
     }
+}
+
+static void print_job(const struct answer *answer, const char *deed)
+{
+    uint64_t count = number(answer->reply, "rcpts"), on_wire = number(answer->reply, "onTheWire");
+    printf("%s job ", deed);
+    text_print(stdout, bytes_from_string(answer->name));
+    printf(": %llu recipient%s", (unsigned long long)count, count == 1 ? " waits" : "s wait");
+    if (on_wire > 0) {
+        printf(", %llu %s being delivered", (unsigned long long)on_wire,
+               on_wire == 1 ? "is" : "are");
+    }
+    printf("\n");
+}
+
+void show_pause_job(const struct answer *answer)
+{
+    print_job(answer, "paused");
+}
+
+void show_resume_job(const struct answer *answer)
+{
+    print_job(answer, "resumed");
+}
+
+int accept_resume_job(const struct answer *answer)
+{
+    if (json_get_bool(answer->reply, "wasPaused", false)) {
+        return EXIT_OK;
+    }
+    fprintf(stderr, "posthaste: no job is paused as ");
+    text_print(stderr, bytes_from_string(answer->name));
+    fprintf(stderr, " (posthaste show jobs lists them)\n");
+    return EXIT_UNKNOWN_NAME;
 }

@@ -244,6 +244,25 @@ void show_providers(const struct answer *answer)
     print_table(answer, "providers", provider_columns);
 }
 
+static const struct cell_column job_columns[] = {
+    {"job", "name", CELL_NAME},
+    {"recipients", "rcpts", CELL_COUNT},
+    {"ready", "ready", CELL_COUNT},
+    {"deferred", "deferred", CELL_COUNT},
+    {"on the wire", "onTheWire", CELL_COUNT},
+    {"state", "", CELL_STATE},
+    {NULL, NULL, CELL_NAME},
+};
+
+void show_jobs(const struct answer *answer)
+{
+    uint64_t others = number(answer->reply, "others");
+    print_table(answer, "jobs", job_columns);
+    if (others > 0) {
+        printf("… and %llu recipients of further jobs\n", (unsigned long long)others);
+    }
+}
+
 /* ---- one queue ---- */
 
 void show_queue(const struct answer *answer)

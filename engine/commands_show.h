@@ -12,7 +12,7 @@ struct json;
 
 struct answer {
     const struct json *reply; /* of status success */
-    const char *name;         /* "domain/virtual-mta" as asked, or the domain; "" if neither */
+    const char *name;         /* "domain/virtual-mta" as asked, the domain or job; "" if none */
     bool exact;               /* name has no wildcards */
 };
 
@@ -23,6 +23,7 @@ void show_queue(const struct answer *answer);
 void show_domains(const struct answer *answer);
 void show_vmtas(const struct answer *answer);
 void show_providers(const struct answer *answer);
+void show_jobs(const struct answer *answer);
 void show_settings(const struct answer *answer);
 void show_version(const struct answer *answer);
 void show_reload(const struct answer *answer);
@@ -39,15 +40,18 @@ void show_reply(const struct answer *answer); /* commands_replies.c */
 void show_list_row(const struct json *row);
 void show_list(const struct answer *answer);
 void show_delete(const struct answer *answer);
+void show_pause_job(const struct answer *answer);
+void show_resume_job(const struct answer *answer);
 
 /* Judges: the exit code; other than 0, it has been said why. */
 int accept_all(const struct answer *answer);
-int accept_found(const struct answer *answer);     /* queues is not empty, or name not exact */
-int accept_settings(const struct answer *answer);  /* the virtual MTA is configured */
-int accept_pause(const struct answer *answer);     /* the same, or the queue has mail */
-int accept_resume(const struct answer *answer);    /* something was resumed, all of it */
-int accept_scheduled(const struct answer *answer); /* as accept_found */
-int accept_change(const struct answer *answer);    /* it was done to a queue */
-int accept_route(const struct answer *answer);     /* hosts, not a failure */
+int accept_found(const struct answer *answer);      /* queues is not empty, or name not exact */
+int accept_settings(const struct answer *answer);   /* the virtual MTA is configured */
+int accept_pause(const struct answer *answer);      /* the same, or the queue has mail */
+int accept_resume(const struct answer *answer);     /* something was resumed, all of it */
+int accept_scheduled(const struct answer *answer);  /* as accept_found */
+int accept_resume_job(const struct answer *answer); /* it was paused */
+int accept_change(const struct answer *answer);     /* it was done to a queue */
+int accept_route(const struct answer *answer);      /* hosts, not a failure */
 
 #endif

@@ -112,6 +112,10 @@ static void on_begin(struct letter *letter)
     struct control_scan *scan = CONTAINER_OF(letter, struct control_scan, letter);
     scan->worker_done = false;
     timer_init(&scan->stall_timer, on_stall_timer);
+    if (scan->kind->begin != NULL && !scan->kind->begin(scan)) {
+        on_done(&scan->scan);
+        return;
+    }
     bool begun = schedule_scan_begin(scan->worker->scheduler, &scan->scan);
     assert(begun); /* the keeper lets one run at a time */
 }
@@ -144,8 +148,7 @@ static void give_up(struct control_scan *scan, const char *why)
     for (uint32_t i = 0; i < SPOOLS_MAX; i++) {
         spool_barrier_cancel(&scan->barriers[i]);
     }
-    error_set(&scan->job->error, 75,
-              "%llu were deleted, but %s: after a crash they may be there again",
+    error_set(&scan->job->error, 75, "done for %llu recipients, but %s: a crash may undo it",
               (unsigned long long)scan->count, why);
     finish(scan);
 }
@@ -320,6 +323,13 @@ static bool take_selector(struct control_scan *scan, struct error *error)
     if (!check_members(request, error)) {
         return false;
     }
+    if (scan->kind->needs_job) {
+        scan->job_id = bytes_from_string(selector->job);
+        *selector = (struct scan_selector){0};
+        bool good = scan->job_id.len > 0 && scan->job_id.len <= PAUSED_JOB_ID_MAX;
+        return good || error_set(error, 64, "jobId: an id of 1 to %d bytes is needed",
+                                 PAUSED_JOB_ID_MAX) == 0;
+    }
     if (older_ms < 0 || (!selects && scan->kind->needs_selector)) {
         error_set(error, 64,
                   "say which recipients: queue, orig, rcpt, jobId, envId or olderThanMs");
@@ -363,6 +373,7 @@ void control_scan_free(struct control_scan *scan)
     if (scan != NULL) {
         json_free(scan->request);
         free(scan->marks);
+        control_mail_jobs_free(scan->mail_jobs);
     }
     free(scan);
 }
@@ -372,8 +383,9 @@ void control_scan_start(struct control_job *job)
     struct control *control = job->client->control;
     if (control->scanning != NULL || job->engine->state != ENGINE_RUNNING) {
         error_set(&job->error, 75,
-                  control->scanning != NULL ? "another list or delete is under way: try again"
-                                            : "the daemon is stopping");
+                  control->scanning != NULL
+                      ? "another command that looks at all recipients is under way: try again"
+                      : "the daemon is stopping");
         control_finish(job, false);
         return;
     }

@@ -1,4 +1,4 @@
-/* Commands that look at recipients one by one: `list`, `delete`.
+/* Commands that look at recipients one by one: `list`, `delete`, and those about jobs.
  *
  * One runs at a time. It asks one worker after the other (schedule_scan.h), so what it counts needs
  * no lock: the control_scan is whose turn it is. Rows go to the client a page at a time; while one
@@ -19,6 +19,7 @@
 
 struct control;
 struct control_job;
+struct control_mail_jobs;
 struct control_scan;
 struct json;
 struct json_writer;
@@ -33,6 +34,10 @@ struct worker;
 struct control_scan_kind {
     bool needs_selector; /* nothing selected is an error */
     bool needs_rows;     /* ends where as many rows were written as asked for */
+    bool needs_job;      /* jobId is one job's id, not a pattern */
+    /* On each worker, before it looks at the first. False: job->error is set. NULL: nothing to do
+     */
+    bool (*begin)(struct control_scan *scan);
     /* On the worker: one that matches. */
     void (*found)(struct control_scan *scan, struct queue *queue, struct rcpt *rcpt);
 };
@@ -47,6 +52,9 @@ struct control_scan {
     uint64_t count, on_wire; /* found that wait, and that are on the wire */
     uint64_t logs_written;   /* a bit for each that outcomes went to, by message_log_index */
     struct buffer page;      /* rows, a line each */
+    struct bytes job_id;     /* with needs_job */
+    bool was_paused;         /* the job, before it was resumed */
+    struct control_mail_jobs *mail_jobs; /* of `show jobs`; owned */
     /* private: */
     struct list_node node; /* control's, while it waits for the disk */
     struct letter letter;
@@ -77,5 +85,11 @@ void control_scan_stop(struct control *control);
 extern const struct control_scan_kind control_list, control_delete;
 void control_answer_list(struct control_job *job, struct json_writer *writer);
 void control_answer_delete(struct control_job *job, struct json_writer *writer);
+
+/* ---- control_mail_jobs.c ---- */
+extern const struct control_scan_kind control_show_jobs, control_pause_job, control_resume_job;
+void control_answer_jobs(struct control_job *job, struct json_writer *writer);
+void control_answer_job(struct control_job *job, struct json_writer *writer);
+void control_mail_jobs_free(struct control_mail_jobs *jobs); /* NULL is accepted */
 
 #endif

@@ -26,6 +26,7 @@ static void put_text(struct json_writer *writer, const char *name, struct bytes 
 static const char *state_name(const struct rcpt *rcpt)
 {
     return rcpt->state == RCPT_TAKEN      ? "on-the-wire"
+           : rcpt->parked                 ? "job-paused"
            : rcpt->state == RCPT_DEFERRED ? "deferred"
                                           : "ready";
 }
@@ -49,7 +50,7 @@ static void put_row(struct control_scan *scan, const struct queue *queue, const 
     put_text(&writer, "envId", message_envid(message));
     json_put_string(&writer, "msgId", bytes_from_string(id));
     json_put_u64(&writer, "ageMs", age_ms > 0 ? (uint64_t)age_ms : 0);
-    if (rcpt->state == RCPT_DEFERRED) {
+    if (rcpt->state == RCPT_DEFERRED && !rcpt->parked) {
         uint64_t due_ms = rcpt->deferred.key;
         json_put_u64(&writer, "retryInMs", due_ms > now_ms ? due_ms - now_ms : 0);
     }

@@ -27,6 +27,13 @@ static void restore_pause(struct engine *engine, struct bytes text)
     free(pattern);
 }
 
+static void restore_paused_job(struct engine *engine, struct bytes id)
+{
+    for (uint32_t i = 0; i < engine->worker_count; i++) {
+        paused_jobs_add(&engine->schedulers[i]->paused_jobs, id);
+    }
+}
+
 static void restore_of_site(struct engine *engine, struct bytes site, struct bytes key,
                             struct bytes value)
 {
@@ -43,12 +50,14 @@ static void on_state(void *owner, struct bytes key, struct bytes value)
     struct engine *engine = owner;
     const struct io *io = keeper_io(engine);
     const struct kept_time at = {io_now_ms(io), io_wall_ms(io)};
-    struct bytes pause = BYTES("pause:"), site;
+    struct bytes pause = BYTES("pause:"), paused_job = BYTES("paused-job:"), site;
     if (schedule_state_is_mode(key)) {
         return; /* on_mode_state has taken it */
     }
     if (bytes_starts_with(key, pause)) {
         restore_pause(engine, bytes_slice(key, pause.len, key.len));
+    } else if (bytes_starts_with(key, paused_job)) {
+        restore_paused_job(engine, bytes_slice(key, paused_job.len, key.len));
     } else if (schedule_state_site(key, &site)) {
         restore_of_site(engine, site, key, value);
     } else {

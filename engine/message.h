@@ -82,6 +82,7 @@ struct rcpt {
     uint8_t retry_index; /* place in the recipient's retry list, saturating */
     uint8_t state : 4;   /* enum rcpt_state */
     bool part : 1;       /* its queue's: what a walk has seen, or not yet (queue.h) */
+    bool parked : 1;     /* deferred for as long as its job is paused */
     bool condemned : 1;  /* deleted while on the wire: not sent again */
     uint8_t notify;      /* enum notify bits; 0 = not asked */
 };

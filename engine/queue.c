@@ -107,8 +107,22 @@ static void start_timer(struct queue *queue)
     }
 }
 
+static void push_deferred(struct queue *queue, struct rcpt *rcpt, uint64_t due_ms)
+{
+    uint64_t limit_ms = expiry_ms(queue, rcpt);
+    rcpt->deferred = (struct heap_node){.key = due_ms < limit_ms ? due_ms : limit_ms};
+    rcpt->state = RCPT_DEFERRED;
+    heap_insert(&part_of(queue, rcpt)->deferred, &rcpt->deferred);
+    queue->deferred_count++;
+}
+
 static void push_ready(struct queue *queue, struct rcpt *rcpt, bool front, uint64_t now_ms)
 {
+    if (queue_holds(queue, rcpt) && !rcpt->condemned) {
+        rcpt->parked = true;
+        push_deferred(queue, rcpt, UINT64_MAX);
+        return;
+    }
     rcpt->ready = (struct list_node){0};
     rcpt->state = RCPT_READY;
     if (front) {
@@ -124,15 +138,6 @@ static void push_ready(struct queue *queue, struct rcpt *rcpt, bool front, uint6
     }
 }
 
-static void push_deferred(struct queue *queue, struct rcpt *rcpt, uint64_t due_ms)
-{
-    uint64_t limit_ms = expiry_ms(queue, rcpt);
-    rcpt->deferred = (struct heap_node){.key = due_ms < limit_ms ? due_ms : limit_ms};
-    rcpt->state = RCPT_DEFERRED;
-    heap_insert(&part_of(queue, rcpt)->deferred, &rcpt->deferred);
-    queue->deferred_count++;
-}
-
 static void take_ready(struct queue *queue, struct rcpt *rcpt)
 {
     assert(rcpt->state == RCPT_READY && queue->ready_count > 0);
@@ -145,6 +150,7 @@ static void take_deferred(struct queue *queue, struct rcpt *rcpt)
     assert(rcpt->state == RCPT_DEFERRED && queue->deferred_count > 0);
     heap_remove(&part_of(queue, rcpt)->deferred, &rcpt->deferred);
     rcpt->due_wall_ms = 0; /* the heap's pointers lay there */
+    rcpt->parked = false;
     queue->deferred_count--;
 }
 
@@ -335,6 +341,33 @@ bool queue_remove(struct queue *queue, struct rcpt *rcpt)
     return true;
 }
 
+/* ---- held back ---- */
+
+void queue_set_holds(struct queue *queue,
+                     bool (*holds)(const struct queue *queue, const struct rcpt *rcpt))
+{
+    queue->holds = holds;
+}
+
+void queue_park(struct queue *queue, struct rcpt *rcpt)
+{
+    take_ready(queue, rcpt);
+    rcpt->parked = true;
+    push_deferred(queue, rcpt, UINT64_MAX);
+    start_timer(queue);
+}
+
+void queue_unpark(struct queue *queue, struct rcpt *rcpt, uint64_t now_ms)
+{
+    if (rcpt->state != RCPT_DEFERRED || !rcpt->parked) {
+        return;
+    }
+    take_deferred(queue, rcpt);
+    push_ready(queue, rcpt, false, now_ms);
+    start_timer(queue);
+    queue->changed(queue);
+}
+
 /* ---- put aside ---- */
 
 struct queue_aside {
@@ -395,6 +428,8 @@ struct rcpt *queue_take_aside(struct queue *queue, uint64_t *due_ms)
         return NULL;
     }
     struct rcpt *rcpt = first_aside(aside, due_ms);
+    *due_ms = rcpt->parked ? 0 : *due_ms; /* if it still is held, it is parked anew */
+    rcpt->parked = false;
     rcpt->due_wall_ms = 0;
     if (--aside->count == 0) {
         free(aside);
@@ -456,12 +491,19 @@ void queue_pause(struct queue *queue, bool paused)
 
 void queue_retry_now(struct queue *queue, uint64_t now_ms)
 {
-    queue->not_before_ms = 0;
+    struct heap all[2] = {queue->parts[0].deferred, queue->parts[1].deferred};
     struct heap_node *first;
-    while ((first = first_deferred(queue)) != NULL) {
-        struct rcpt *rcpt = CONTAINER_OF(first, struct rcpt, deferred);
-        take_deferred(queue, rcpt);
-        push_ready(queue, rcpt, false, now_ms);
+    queue->not_before_ms = 0;
+    queue->deferred_count = 0;
+    for (int i = 0; i < 2; i++) {
+        heap_init(&queue->parts[i].deferred); /* who is parked goes there again */
+        while ((first = heap_first(&all[i])) != NULL) {
+            struct rcpt *rcpt = CONTAINER_OF(first, struct rcpt, deferred);
+            heap_remove(&all[i], first);
+            rcpt->due_wall_ms = 0;
+            rcpt->parked = false;
+            push_ready(queue, rcpt, false, now_ms);
+        }
     }
     start_timer(queue);
     queue->changed(queue);

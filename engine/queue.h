@@ -55,6 +55,7 @@ struct queue {
     struct timer timer; /* first of: deferred due, not_before, expiry sweep */
     void (*changed)(struct queue *queue);
     void (*expired)(struct queue *queue, struct rcpt *rcpt);
+    bool (*holds)(const struct queue *queue, const struct rcpt *rcpt);
     uint64_t sweep_ms; /* next walk over the ready list for expired recipients */
     uint64_t bounce_after_ms;
 };
@@ -68,6 +69,20 @@ void queue_init(struct queue *queue, struct site *site, enum tls_need tls_need,
 
 /* Recipients still there are the caller's to drop (shutdown); their nodes are not touched. */
 void queue_deinit(struct queue *queue);
+
+/* Who is held back for a while of its own, whatever the queue does (a paused job): it is parked
+ * when it would become ready, among the deferred, where it still expires, until queue_unpark. NULL:
+ * nobody. */
+void queue_set_holds(struct queue *queue,
+                     bool (*holds)(const struct queue *queue, const struct rcpt *rcpt));
+static inline bool queue_holds(const struct queue *queue, const struct rcpt *rcpt)
+{
+    return queue->holds != NULL && queue->holds(queue, rcpt);
+}
+/* One that is ready and held back now. */
+void queue_park(struct queue *queue, struct rcpt *rcpt);
+/* Ready at once if it is parked, and not held back any more; the others stay as they are. */
+void queue_unpark(struct queue *queue, struct rcpt *rcpt, uint64_t now_ms);
 
 /* A recipient arrives (new, restarted or moved): ready, or deferred until due_ms. */
 void queue_put(struct queue *queue, struct rcpt *rcpt, uint64_t due_ms, uint64_t now_ms);

@@ -556,6 +556,7 @@ struct scheduler *scheduler_create(const struct scheduler_options *options)
     map_init(&scheduler->sites, SCHEDULE_SITES_MAX);
     map_init(&scheduler->lanes, SCHEDULE_VMTAS_MAX);
     pauses_init(&scheduler->pauses);
+    paused_jobs_init(&scheduler->paused_jobs);
     scheduler->common_rates = options->common_rates;
     scheduler->open_sites = options->open_sites;
     schedule_keeping_init(scheduler);

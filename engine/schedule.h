@@ -18,6 +18,7 @@
 #include "policy/destination.h"
 #include "site.h"
 #include "vmta/limits.h"
+#include "vmta/paused_jobs.h"
 #include "vmta/pauses.h"
 #include "vmta/vmta.h"
 
@@ -76,6 +77,7 @@ struct scheduler {
     struct gate *files; /* deliveries into files, of all workers; and into commands */
     struct gate *commands;
     struct pauses pauses;
+    struct paused_jobs paused_jobs;
     uint64_t rcpt_count;       /* resident here */
     uint32_t attempt_count;    /* connections */
     bool draining;             /* open nothing, begin nothing */

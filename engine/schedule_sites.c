@@ -178,6 +178,12 @@ static void on_queue_changed(struct queue *queue)
     schedule_mark(queue->site->scheduler, queue->site);
 }
 
+static bool job_is_paused(const struct queue *queue, const struct rcpt *rcpt)
+{
+    const struct paused_jobs *jobs = &queue->site->scheduler->paused_jobs;
+    return !paused_jobs_none(jobs) && paused_jobs_hold(jobs, message_job(rcpt_message(rcpt)));
+}
+
 struct queue *schedule_obtain_queue(struct site *site, enum tls_need tls_need)
 {
     struct queue *queue = site_queue(site, tls_need);
@@ -188,6 +194,7 @@ struct queue *schedule_obtain_queue(struct site *site, enum tls_need tls_need)
         }
         queue_init(queue, site, tls_need, io_timers(site->scheduler->io),
                    site->settings->bounce_after_ms, on_queue_changed, expire_rcpt);
+        queue_set_holds(queue, job_is_paused);
         queue->paused = pauses_hold(&site->scheduler->pauses, site->name);
         list_push_back(&site->queues, &queue->site_node);
     }
@@ -546,6 +553,7 @@ void scheduler_destroy(struct scheduler *scheduler)
     }
     gates_deinit(&scheduler->gates);
     pauses_deinit(&scheduler->pauses);
+    paused_jobs_deinit(&scheduler->paused_jobs);
     map_deinit(&scheduler->lanes);
     map_deinit(&scheduler->sites);
     free(scheduler);

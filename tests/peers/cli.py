@@ -263,6 +263,8 @@ def check_requests(cli):
             (["delete", "--rcpt=*@b", "--jobId=J", "--envId=E", "--older-than=2h", "--dry-run"],
              {"command": "delete", "rcpt": "*@b", "jobId": "J", "envId": "E",
               "olderThanMs": 7200000, "dryRun": True}),
+            (["pause", "job", "A b"], {"command": "pause job", "jobId": "A b"}),
+            (["show", "jobs"], {"command": "show jobs", "maxitems": 1000}),
             (["reload"], {"command": "reload"}),
             (["--json", "show", "status"], {"command": "show status"})):
         cli.reset()
@@ -321,6 +323,8 @@ def check_unknown_names(cli):
             ("resume queue", "resume queue a.com/v", {"queues": 0, "pauses": 1}, OK),
             ("resume queue", "resume queue a.com/v",
              {"queues": 1, "pauses": 0, "stillPaused": 1, "pausedBy": "*/v"}, UNKNOWN),
+            ("resume job", "resume job a", {"rcpts": 0, "wasPaused": False}, UNKNOWN),
+            ("resume job", "resume job a", {"rcpts": 0, "wasPaused": True}, OK),
             ("show settings", "show settings a.com/v", {"orphaned": True, "settings": []}, UNKNOWN),
             ("resolve", "resolve a.com", {"failure": "550 5.1.2 no such domain"}, UNKNOWN),
             ("resolve", "resolve a.com", {"failure": "450 4.4.3 name servers are silent"}, AGAIN)):

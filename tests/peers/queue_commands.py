@@ -11,7 +11,7 @@ import threading
 import time
 
 from harness import check, check_equal, main, test, wait_for
-from mx import Delay
+from mx import Delay, Turns
 
 LATER = "retry-recipients-after 1h\nretry-after 1h\n"
 LATER_MX = {"rcpt": lambda session, argument: "450 4.2.0 later" if b"later" in argument
@@ -287,6 +287,148 @@ def delete_refused(world):
     code, out, _ = engine.command("delete", "--queue=*/*")
     check(code == 0 and out == "1 recipient deleted\n", out)
     check_equal(engine.queued(), 0, "left")
+
+
+@test("show jobs: what is ready, deferred and on the wire of each, over queues and workers")
+def show_jobs(world):
+    world.mx(**LATER_MX)
+    slow = world.mx(12, domains=["slow.test"], final=[Delay(20), "250 taken"])
+    world.destinations["*"] = f"[{world.address(11)}]:2525"
+    engine = world.engine(workers=2, domain=LATER)
+    for place in range(4):
+        send_many(world, f"d{place}.test", 700, job="spring")
+    wait_deferred(engine, 2800)
+    world.send(["u@slow.test", "v@slow.test"], job="autumn")
+    wait_for(lambda: slow.transactions and slow.transactions[0].data_code, "one is on the wire")
+    engine.control("pause queue", "d1.test/*")
+    world.send(["a@d1.test", "b@d1.test", "c@d1.test"], job="spring")
+    world.send("none@d1.test")
+    answer = engine.control("show jobs")
+    check_equal(answer["jobs"], [
+        {"name": "autumn", "rcpts": 2, "ready": 0, "deferred": 0, "onTheWire": 2, "paused": False},
+        {"name": "spring", "rcpts": 2803, "ready": 3, "deferred": 2800, "onTheWire": 0,
+         "paused": False}], "jobs")
+    check_equal((answer["total"], answer["others"]), (2, 0), "total")
+    code, out, _ = engine.command("pause", "job", "not there yet")
+    check(code == 0 and out == "paused job not there yet: 0 recipients wait\n", out)
+    code, out, _ = engine.command("show", "jobs")
+    check(code == 0 and "2,803" in out and "not there yet" in out and "paused" in out, out)
+
+
+@test("pause job: nothing of it leaves, other mail of its queues does, until it is resumed")
+def pause_job(world):
+    mx = world.mx(**LATER_MX)
+    engine = world.engine(workers=2)
+    engine.control("pause queue", "*/*")
+    for place in range(2):
+        send_many(world, f"d{place}.test", 1000, name="held", job="held")
+        send_many(world, f"d{place}.test", 100, name="free", job="held-too")
+    code, out, err = engine.command("pause", "job", "held")
+    check((code, out, err) == (0, "paused job held: 2000 recipients wait\n", ""), (code, out, err))
+    engine.control("resume queue", "*/*")
+    send_many(world, "d0.test", 100, name="new", job="held")
+    wait_for(lambda: len(mx.delivered) == 200, lambda: f"others go: {len(mx.delivered)}")
+    engine.control("schedule", "*/*")
+    time.sleep(0.5)
+    check_equal({address[:4] for address in mx.delivered}, {"free"}, "delivered")
+    rows, _ = list_rows(engine, "--maxitems=5000")
+    check_equal((len(rows), {row["state"] for row in rows}), (2100, {"job-paused"}), "listed")
+    job = engine.control("show jobs")["jobs"][0]
+    check_equal((job["name"], job["rcpts"], job["paused"]), ("held", 2100, True), "job")
+    sessions = len(mx.sessions)
+    world.send("more@d1.test", job="held")
+    time.sleep(0.3)
+    check_equal(len(mx.sessions), sessions, "no connection is opened for it")
+    code, out, err = engine.command("resume", "job", "held")
+    check((code, out, err) == (0, "resumed job held: 2101 recipients wait\n", ""), (code, out, err))
+    engine.wait_empty(60)
+    check_equal(len(mx.delivered), 2301, "delivered")
+    check_equal(len(set(mx.delivered)), 2301, "each once")
+    code, out, err = engine.command("resume", "job", "held")
+    check(code == 68 and out == "" and "no job is paused as held" in err, (code, out, err))
+
+
+@test("pause job: outlives a kill at once after the answer, and so does its end")
+def pause_job_kill(world):
+    mx = world.mx()
+    engine = world.engine(workers=2)
+    engine.control("pause queue", "*/*")
+    send_many(world, "a.test", 1000, job="one")
+    send_many(world, "b.test", 1000, job="two")
+    for job in ("one", "two"):
+        check_equal(engine.control("pause job", jobId=job)["rcpts"], 1000, "wait")
+    engine.control("resume job", jobId="two")
+    engine.kill()
+    engine.start()
+    engine.control("resume queue", "*/*")
+    wait_for(lambda: len(mx.delivered) == 1000, lambda: f"the other goes: {len(mx.delivered)}")
+    time.sleep(0.3)
+    check_equal({address.partition("@")[2] for address in mx.delivered}, {"b.test"}, "delivered")
+    check_equal(delete(engine, "--jobId=one", "--rcpt=*0@a.test")["deleted"], 100, "deleted")
+    engine.control("resume job", jobId="one")
+    engine.wait_empty(60)
+    check_equal(len(mx.delivered), 1900, "delivered")
+
+
+@test("pause job: a transient reply's retry waits")
+def pause_job_retry(world):
+    mx = world.mx(rcpt=Turns("450 4.2.0 later", "250 2.1.5 ok"))
+    engine = world.engine(domain="retry-recipients-after 1s\n")
+    world.send("u@a.test", job="one")
+    engine.wait_records("t", 1)
+    engine.control("pause job", jobId="one")
+    time.sleep(1.5)
+    check_equal(len(mx.transactions), 1, "attempts while it is paused")
+    engine.control("resume job", jobId="one")
+    engine.wait_empty()
+    check_equal(mx.delivered, ["u@a.test"], "delivered")
+
+
+def prepare_second(world):
+    """One message is on the wire, the next is prepared for the same connection: (engine, mx)."""
+    mx = world.mx(capabilities=["8BITMIME"], final=[Delay(2), "250 taken"])
+    engine = world.engine(domain="max-smtp-out 1\n")
+    engine.control("pause queue", "*/*")
+    world.send("first@a.test", job="first")
+    world.send("second@a.test", job="second")
+    engine.control("resume queue", "*/*")
+    wait_for(lambda: mx.transactions and mx.transactions[0].data_code, "it is on the wire")
+    wait_for(lambda: [row["state"] for row in list_rows(engine)[0]] == ["on-the-wire"] * 2,
+             "the second is prepared")
+    return engine, mx
+
+
+@test("pause job: what was only prepared for a connection is not sent")
+def pause_prepared(world):
+    engine, mx = prepare_second(world)
+    check_equal(engine.control("pause job", jobId="second")["onTheWire"], 1, "prepared")
+    check(not mx.transactions[0].code, "too late: the machine is busy")
+    engine.wait_records("d", 1)
+    wait_for(lambda: [row["state"] for row in list_rows(engine)[0]] == ["job-paused"], "it is back")
+    check_equal((mx.delivered, len(mx.transactions)), (["first@a.test"], 1), "delivered")
+
+
+@test("delete: what was only prepared for a connection is not sent")
+def delete_prepared(world):
+    engine, mx = prepare_second(world)
+    check_equal(delete(engine, "--jobId=second")["onTheWire"], 1, "prepared")
+    check(not mx.transactions[0].code, "too late: the machine is busy")
+    engine.wait_records("b", 1)
+    engine.wait_empty()
+    check_equal((mx.delivered, len(mx.transactions)), (["first@a.test"], 1), "delivered")
+
+
+@test("pause job: an id is needed, and not too long a one")
+def pause_job_usage(world):
+    world.mx()
+    engine = world.engine()
+    for words in (["pause", "job"], ["resume", "job"], ["pause", "job", "a", "b"],
+                  ["pause", "job", "x" * 401]):
+        code, out, err = engine.command(*words)
+        check(code == 64 and out == "" and err, (words, code, out, err))
+    for request in ({}, {"jobId": ""}, {"jobId": "x" * 401}, {"job": "a"}):
+        answer = engine.ask("pause job", **request)
+        check(answer["status"] == "error" and answer["code"] == 64, (request, answer))
 
 
 if __name__ == "__main__":

@@ -627,3 +627,72 @@ TEST(the_condemned_are_not_taken)
     CHECK_INT(expired_count, 1);
     end();
 }
+
+/* ---- held back ---- */
+
+static const struct rcpt *held_back;
+
+static bool holds(const struct queue *which, const struct rcpt *rcpt)
+{
+    CHECK(which == &queue);
+    return rcpt == held_back;
+}
+
+TEST(who_is_held_back_is_parked_wherever_it_would_become_ready)
+{
+    begin(HOUR_MS);
+    held_back = NULL;
+    queue_set_holds(&queue, holds);
+    held_back = put(now_ms + 1000);
+    struct rcpt *other = put(now_ms + 1000);
+    pass(1000); /* due */
+    CHECK(take_one() == other);
+    CHECK(take_one() == NULL);
+    queue_retry_now(&queue, now_ms);
+    CHECK(take_one() == NULL);
+    CHECK_INT(queue.deferred_count, 1);
+    uint64_t due_ms;
+    CHECK(queue_put_aside(&queue));
+    CHECK(queue_take_aside(&queue, &due_ms) == held_back);
+    CHECK_INT(due_ms, 0);
+    queue_put_back(&queue, (struct rcpt *)(uintptr_t)held_back, due_ms, now_ms);
+    CHECK_INT(queue.deferred_count, 1);
+    struct rcpt *rcpt = (struct rcpt *)(uintptr_t)held_back;
+    held_back = NULL;
+    queue_unpark(&queue, rcpt, now_ms);
+    CHECK(take_one() == rcpt);
+    held_back = rcpt;
+    queue_give_back(&queue, rcpt, now_ms);
+    CHECK_INT(queue.ready_count, 0);
+    CHECK_INT(queue.deferred_count, 1);
+    end();
+}
+
+TEST(who_is_parked_expires_in_its_time)
+{
+    begin(HOUR_MS);
+    held_back = NULL;
+    queue_set_holds(&queue, holds);
+    struct rcpt *rcpt = put(now_ms);
+    held_back = rcpt;
+    queue_park(&queue, rcpt);
+    CHECK_INT(queue.deferred_count, 1);
+    pass(HOUR_MS - 1);
+    CHECK_INT(expired_count, 0);
+    pass(1);
+    CHECK_INT(expired_count, 1);
+    end();
+}
+
+TEST(unparking_leaves_those_that_wait_for_their_next_attempt)
+{
+    begin(UINT64_MAX);
+    queue_set_holds(&queue, holds);
+    held_back = NULL;
+    struct rcpt *rcpt = put(now_ms + 1000);
+    queue_unpark(&queue, rcpt, now_ms);
+    CHECK_INT(queue.ready_count, 0);
+    pass(1000);
+    CHECK(take_one() == rcpt);
+    end();
+}
