@@ -7,12 +7,13 @@
 
 #include "base/arena.h"
 #include "io/deposit.h"
-#include "message.h"
 #include "policy/command.h"
 #include "policy/domain.h"
+#include "rcpt_sender.h"
 #include "site.h"
 
-static struct command_values values_of(const struct site *site, const struct rcpt *rcpt)
+static struct command_values values_of(const struct site *site, const struct rcpt *rcpt,
+                                       char sender[RCPT_SENDER_MAX])
 {
     const struct message *message = rcpt_message(rcpt);
     struct bytes to = rcpt_address(rcpt);
@@ -21,7 +22,7 @@ static struct command_values values_of(const struct site *site, const struct rcp
         at--;
     }
     return (struct command_values){
-        .from = message_sender(message),
+        .from = rcpt_sender(rcpt, sender),
         .to = to,
         .user = bytes_slice(to, 0, at > 0 ? at - 1 : 0),
         .domain = bytes_slice(to, at, to.len),
@@ -35,7 +36,8 @@ static struct command_values values_of(const struct site *site, const struct rcp
 bool local_command_prepare(struct local_command *command, const struct site *site,
                            const struct rcpt *rcpt, struct reply *reply)
 {
-    struct command_values values = values_of(site, rcpt);
+    char sender[RCPT_SENDER_MAX];
+    struct command_values values = values_of(site, rcpt, sender);
     struct error error = {0};
     char **words = NULL;
     command->arena = arena_create(COMMAND_BYTES_MAX);

@@ -292,5 +292,25 @@ def verp_killed(world):
                                    ("me-b=a.test@in.test", ["b@a.test"])], "the envelopes")
 
 
+@test("VERP: a file and a command are told the sender of each recipient as well")
+def verp_local(world):
+    world.mx()
+    (world.work / "in").mkdir()
+    program = world.work / "command"
+    program.write_text("#!/bin/sh\necho from $1\n")
+    program.chmod(0o755)
+    engine = world.engine(
+        source="verp-default yes",
+        extra=f"<domain file.test>\ntype file\nfile-destination {world.work}/in\n"
+              "file-format newfile-pickup\n</domain>\n"
+              f'<domain pipe.test>\ntype pipe\ncommand "{program} $from"\n</domain>')
+    world.send(["a@file.test", "b@file.test", "c@pipe.test"], sender="me@in.test")
+    engine.wait_records("d", 3)
+    heads = sorted(one.read_text().split("\n")[:2] for one in (world.work / "in").iterdir())
+    check_equal(heads, [[f"x-sender: me-{user}=file.test@in.test", f"x-receiver: {user}@file.test"]
+                        for user in "ab"], "files")
+    check("from me-c=pipe.test@in.test" in str(engine.records("d")), "the command's answer")
+
+
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0]))
