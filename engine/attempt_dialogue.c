@@ -12,6 +12,7 @@
 #include "queue.h"
 #include "schedule.h"
 #include "site.h"
+#include "volume_rates.h"
 
 #define FREE_WHEN_SENT   2    /* iov pieces needed for one body and its commands */
 #define QUIT_MS          5000 /* for the reply to it */
@@ -144,9 +145,13 @@ static bool take_rates(struct attempt *attempt, struct transaction *transaction)
         return true;
     }
     uint64_t again_ms;
-    uint32_t granted = schedule_take_rate(attempt->attempts->scheduler, attempt,
-                                          transaction->rcpt_count, &again_ms);
+    uint32_t granted = 0;
+    if (volume_hold(attempt, transaction, &again_ms)) {
+        granted = schedule_take_rate(attempt->attempts->scheduler, attempt, transaction->rcpt_count,
+                                     &again_ms);
+    }
     if (granted == 0) {
+        volume_settle(attempt, transaction, false);
         uint64_t give_up_ms = transaction->taken_ms + ATTEMPT_HELD_MS;
         wake_at(attempt, again_ms < give_up_ms ? again_ms : give_up_ms);
         return false;

@@ -14,6 +14,7 @@
 #include "schedule.h"
 #include "site.h"
 #include "site_mode.h"
+#include "volume_rates.h"
 
 static uint64_t now_ms(const struct attempt *attempt)
 {
@@ -238,6 +239,13 @@ static void end_lost(struct attempt *attempt, struct transaction *transaction,
     attempt_end_all(attempt, transaction, stage, &reply, after_dot_lost);
 }
 
+static bool may_be_delivered(enum client_end end, enum client_stage stage,
+                             const struct reply *reply)
+{
+    return end == CLIENT_END_LOST_AFTER ||
+           (end == CLIENT_END_REPLY && stage == CLIENT_STAGE_FINAL && reply_is_positive(reply));
+}
+
 static void on_transaction_ended(struct client *client, void *owner,
                                  struct client_transaction *core, enum client_end end,
                                  enum client_stage stage, const struct reply *reply)
@@ -245,6 +253,7 @@ static void on_transaction_ended(struct client *client, void *owner,
     (void)client;
     struct attempt *attempt = owner;
     struct transaction *transaction = attempt_transaction_of(core);
+    volume_settle(attempt, transaction, may_be_delivered(end, stage, reply));
     settle_over_limit(attempt, transaction, any_accepted(transaction));
     switch (end) {
     case CLIENT_END_REPLY:

@@ -190,6 +190,75 @@ uint64_t common_rates_next_ms(struct common_rate *const *rates, size_t count,
     return latest_ms;
 }
 
+/* ---- amounts that count when they are done ---- */
+
+/* When this one could hold it; now if at once. Else `who` waits for it. */
+static uint64_t hold_ms(struct common_rate *rate, struct rate *inside,
+                        const struct rate_writer *writer, const struct common_rate_amount *amount)
+{
+    const uint64_t now_ms = writer->now_ms;
+    if (rate_may_hold(inside, now_ms, amount->n, amount->who)) {
+        return now_ms;
+    }
+    rate_claim(inside, now_ms, amount->n, amount->who);
+    bool needs_block = inside->wanted > 0 || inside->writing;
+    uint64_t due_ms = rate_hold_ms(inside, now_ms, amount->n);
+    rate_state_reserve(&rate->state, inside, writer);
+    return needs_block && due_ms > now_ms + BLOCK_WAIT_MS ? now_ms + BLOCK_WAIT_MS : due_ms;
+}
+
+bool common_rates_hold(struct common_rate *const *rates, size_t count,
+                       const struct rate_writer *writer, const struct common_rate_amount *amount,
+                       uint64_t *again_ms)
+{
+    struct rate *inside[COMMON_RATE_COUNT];
+    lock_all(rates, count, writer->now_ms, 0, inside);
+    uint64_t due_ms = writer->now_ms;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t one_ms = rates[i] == NULL ? 0 : hold_ms(rates[i], inside[i], writer, amount);
+        due_ms = one_ms > due_ms ? one_ms : due_ms;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (rates[i] == NULL) {
+            continue;
+        }
+        if (due_ms <= writer->now_ms) {
+            rate_hold(inside[i], amount->n);
+            rate_state_reserve(&rates[i]->state, inside[i], writer); /* ahead of need */
+        }
+        shared_rate_unlock(&rates[i]->shared);
+    }
+    *again_ms = due_ms;
+    return due_ms <= writer->now_ms;
+}
+
+uint64_t common_rates_hold_ms(struct common_rate *const *rates, size_t count,
+                              const struct rate_writer *writer,
+                              const struct common_rate_amount *amount)
+{
+    uint64_t latest_ms = writer->now_ms;
+    for (size_t i = 0; i < count; i++) {
+        if (rates[i] != NULL) {
+            struct rate *inside = shared_rate_lock(&rates[i]->shared);
+            uint64_t due_ms = hold_ms(rates[i], inside, writer, amount);
+            shared_rate_unlock(&rates[i]->shared);
+            latest_ms = due_ms > latest_ms ? due_ms : latest_ms;
+        }
+    }
+    return latest_ms;
+}
+
+void common_rates_settle(struct common_rate *const *rates, size_t count,
+                         const struct rate_writer *writer, uint64_t n, bool used)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (rates[i] != NULL) {
+            rate_settle(shared_rate_lock(&rates[i]->shared), writer->now_ms, n, used);
+            shared_rate_unlock(&rates[i]->shared);
+        }
+    }
+}
+
 /* ---- over a restart ---- */
 
 void common_rates_begin_full(struct common_rates *rates, uint64_t since_ms)
@@ -237,7 +306,8 @@ bool common_rates_restore(struct common_rates *rates, struct bytes key, struct b
 static bool may_go(const struct common_rate *rate)
 {
     bool is_released =
-        rate->kind == COMMON_RATE_SOURCE || rate->kind == COMMON_RATE_SOURCE_CONNECTS;
+        rate->kind == COMMON_RATE_SOURCE || rate->kind == COMMON_RATE_SOURCE_CONNECTS ||
+        rate->kind == COMMON_RATE_SOURCE_VOLUME || rate->kind == COMMON_RATE_QUEUE_VOLUME;
     return is_released && rate->users == 0;
 }
 

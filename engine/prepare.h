@@ -17,6 +17,7 @@
 #include "message.h"
 #include "smtp/client.h"
 #include "spool.h"
+#include "volume_rates.h"
 
 #define PREPARE_WINDOW_BYTES (256 * 1024) /* of body in memory for one transaction */
 #define PREPARE_RCPTS_INLINE 4            /* transactions of more take one allocation */
@@ -37,6 +38,7 @@ struct transaction {
     uint32_t rcpt_count;
     uint32_t undecided; /* recipients without an outcome: rcpts[i] is NULL once it has one */
     struct reply *last_refusal; /* of the last undecided recipient, told at the end; or NULL */
+    struct volume_held volume;  /* bytes held in rates while it is on the wire */
     bool ready;                 /* the window holds the next bytes to send */
     bool failed;                /* the body cannot be read: core is not to be begun */
     bool begun;                 /* client_begin was called */

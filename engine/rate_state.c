@@ -80,7 +80,7 @@ bool rate_state_parse(struct bytes value, struct rate_found *out)
         struct rate_mark *mark = &out->marks[out->count++];
         uint64_t wall_ms;
         if (!take_number(&value, INT64_MAX, &wall_ms) ||
-            !take_number(&value, UINT32_MAX, &mark->starts)) {
+            !take_number(&value, INT64_MAX, &mark->starts)) {
             return false;
         }
         mark->wall_ms = (int64_t)wall_ms;

@@ -9,6 +9,7 @@
 #include "site_mode.h"
 #include "site_sources.h"
 #include "spools.h"
+#include "volume_rates.h"
 
 uint64_t schedule_rates_open_ms(struct site *site, uint64_t now)
 {
@@ -20,7 +21,8 @@ uint64_t schedule_rates_open_ms(struct site *site, uint64_t now)
         uint64_t shared_ms = schedule_common_next_ms(site);
         due_ms = shared_ms > due_ms ? shared_ms : due_ms;
     }
-    return due_ms;
+    uint64_t volume_ms = volume_next_ms(site, now);
+    return volume_ms > due_ms ? volume_ms : due_ms;
 }
 
 static struct ramp_now ramp_of(const struct site *site)

@@ -20,6 +20,7 @@
 #include "schedule_scan.h"
 #include "site_mode.h"
 #include "site_sources.h"
+#include "volume_rates.h"
 
 /* ---- limits that are shared ---- */
 
@@ -160,6 +161,7 @@ static void share_limits(struct site *site)
                     lane->settings == NULL ? (struct rate_value){.count = UINT64_MAX}
                                            : lane->settings->settings.max_smtp_msg_rate);
     share_with_provider(site);
+    volume_rates_set(site);
     site_sources_set(site);
 }
 
@@ -280,6 +282,7 @@ void schedule_free_site(struct site *site)
     host_places_forget(site);
     schedule_free_mode(site);
     site_sources_free(site);
+    volume_rates_free(site);
     route_unref(site->route);
     free(site);
 }
@@ -449,6 +452,7 @@ void schedule_apply_rates(struct site *site)
     change_rate(&site->message_rate, site_max_msg_rate(site));
     change_rate(&site->connect_rate, site_max_connect_rate(site));
     schedule_keep_rates(site);
+    volume_rates_set(site);
 }
 
 static void reload_site(void *owner, struct site *site)

@@ -63,6 +63,7 @@ struct site {
     uint32_t attempt_count; /* opening, busy and idle */
     uint32_t opening_count;
     struct rate message_rate, connect_rate;
+    uint64_t volume_wanted, volume_due_ms; /* volume_rates.h: bytes it waits for (0: none), till */
     struct site_keeping *keeping; /* of rates that survive a restart; NULL: there are none */
     struct site_sources *sources; /* limits of each source address; NULL: there are none */
     struct host_wish *host_wish;  /* host_places.h; NULL: it waits for no place at a host */

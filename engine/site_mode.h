@@ -80,6 +80,12 @@ static inline struct rate_value site_max_connect_rate(const struct site *site)
                                  : site->settings->max_connect_rate;
 }
 
+static inline struct rate_value site_max_data_volume_rate(const struct site *site)
+{
+    return site_in_backoff(site) ? site->settings->backoff_max_data_volume_rate
+                                 : site->settings->max_data_volume_rate;
+}
+
 static inline const struct interval_list *site_retry_after(const struct site *site)
 {
     return site_in_backoff(site) ? &site->settings->backoff_retry_after

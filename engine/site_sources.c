@@ -61,7 +61,10 @@ static bool set_rate(const struct site *site, struct site_source *item, enum com
     struct common_rate *set = common_rates_set(site->scheduler->common_rates,
                                                &(struct common_rate_key){kind, buffer_bytes(&name)},
                                                rate.count, rate.window_ms);
-    *(kind == COMMON_RATE_SOURCE ? &item->messages : &item->connects) = set;
+    struct common_rate **slot = kind == COMMON_RATE_SOURCE            ? &item->messages
+                                : kind == COMMON_RATE_SOURCE_CONNECTS ? &item->connects
+                                                                      : &item->volume;
+    *slot = set;
     return set != NULL;
 }
 
@@ -72,7 +75,9 @@ static bool set_limits(const struct site *site, struct site_source *item)
     return set_rate(site, item, COMMON_RATE_SOURCE,
                     rate_of(&settings->source_ip_max_msg_rate, &item->address)) &&
            set_rate(site, item, COMMON_RATE_SOURCE_CONNECTS,
-                    rate_of(&settings->source_ip_max_connect_rate, &item->address));
+                    rate_of(&settings->source_ip_max_connect_rate, &item->address)) &&
+           set_rate(site, item, COMMON_RATE_SOURCE_VOLUME,
+                    rate_of(&settings->source_ip_max_data_volume_rate, &item->address));
 }
 
 /* ---- life ---- */
@@ -82,7 +87,8 @@ static bool is_wanted(const struct site *site)
     const struct domain_settings *settings = site->settings;
     return settings->source_ip_max_smtp_out.count > 0 ||
            settings->source_ip_max_msg_rate.count > 0 ||
-           settings->source_ip_max_connect_rate.count > 0;
+           settings->source_ip_max_connect_rate.count > 0 ||
+           settings->source_ip_max_data_volume_rate.count > 0;
 }
 
 static struct site_source *item_of(const struct attempt *attempt)
@@ -131,6 +137,7 @@ static void destroy(struct site_sources *sources)
     for (uint32_t i = 0; i < sources->count; i++) {
         common_rates_release(scheduler->common_rates, sources->items[i].messages);
         common_rates_release(scheduler->common_rates, sources->items[i].connects);
+        common_rates_release(scheduler->common_rates, sources->items[i].volume);
     }
     free(sources);
 }
@@ -192,7 +199,8 @@ static uint64_t item_ms(const struct site *site, const struct site_source *item,
     }
     uint64_t messages_ms = rate_ms(site, item->messages, now_ms);
     uint64_t connects_ms = rate_ms(site, item->connects, now_ms);
-    return messages_ms > connects_ms ? messages_ms : connects_ms;
+    uint64_t due_ms = messages_ms > connects_ms ? messages_ms : connects_ms;
+    return item->volume_due_ms > due_ms ? item->volume_due_ms : due_ms;
 }
 
 /* How the sources of a family (ADDRESS_NONE: any) stand. */
@@ -313,9 +321,28 @@ struct common_rate *site_source_messages(const struct attempt *attempt)
     return item == NULL ? NULL : item->messages;
 }
 
+struct common_rate *site_source_volume(const struct attempt *attempt)
+{
+    const struct site_source *item = item_of(attempt);
+    return item == NULL ? NULL : item->volume;
+}
+
+void site_source_wait(const struct attempt *attempt, uint64_t due_ms)
+{
+    struct site_source *item = item_of(attempt);
+    if (item != NULL) {
+        item->volume_due_ms = due_ms;
+    }
+}
+
 uint64_t site_source_send_ms(const struct attempt *attempt, uint64_t now_ms)
 {
-    return rate_ms(attempt->site, site_source_messages(attempt), now_ms);
+    const struct site_source *item = item_of(attempt);
+    if (item == NULL) {
+        return now_ms;
+    }
+    uint64_t due_ms = rate_ms(attempt->site, item->messages, now_ms);
+    return item->volume_due_ms > due_ms ? item->volume_due_ms : due_ms;
 }
 
 bool site_source_may_send(const struct attempt *attempt, uint64_t now_ms)

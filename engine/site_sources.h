@@ -1,5 +1,5 @@
-/* The limits of each single source address in a site: connections at once, connections and
- * recipients over time (source-ip-max-…).
+/* The limits of each single source address in a site: connections at once, connections,
+ * recipients and bytes over time (source-ip-max-…).
  *
  * Belongs to the site's worker. A site without such limits has none of this (site->sources is
  * NULL). Of several ranges that hold an address the narrowest counts, of equal ones the last
@@ -23,8 +23,9 @@ struct vmta_source;
 
 struct site_source {
     struct address address;
-    uint64_t max, open;                      /* connections */
-    struct common_rate *messages, *connects; /* NULL: none */
+    uint64_t max, open;                               /* connections */
+    struct common_rate *messages, *connects, *volume; /* NULL: none */
+    uint64_t volume_due_ms;                           /* a message found no room in it */
 };
 
 struct site_sources {
@@ -67,5 +68,9 @@ bool site_source_may_send(const struct attempt *attempt, uint64_t now_ms);
 
 /* The rate its recipients count in; NULL: none. */
 struct common_rate *site_source_messages(const struct attempt *attempt);
+
+/* The same of bytes; and when to ask it again, if there was no room. */
+struct common_rate *site_source_volume(const struct attempt *attempt);
+void site_source_wait(const struct attempt *attempt, uint64_t due_ms);
 
 #endif

@@ -124,15 +124,22 @@ void rate_change(struct rate *rate, uint64_t n, uint64_t window_ms)
     }
 }
 
+/* What counts now, without what is under way. */
+static uint64_t counted(const struct rate *rate, uint64_t now_ms)
+{
+    uint64_t total = rate->total;
+    for (uint32_t i = 0; i < rate->count && group_at(rate, i)->free_ms <= now_ms; i++) {
+        total -= group_at(rate, i)->starts;
+    }
+    return total;
+}
+
 uint64_t rate_free(const struct rate *rate, uint64_t now_ms)
 {
     if (rate->n == RATE_UNLIMITED) {
         return UINT64_MAX;
     }
-    uint64_t total = rate->total;
-    for (uint32_t i = 0; i < rate->count && group_at(rate, i)->free_ms <= now_ms; i++) {
-        total -= group_at(rate, i)->starts;
-    }
+    uint64_t total = counted(rate, now_ms) + rate->held;
     uint64_t free = rate->n > total ? rate->n - total : 0;
     return is_durable(rate) && rate->reserved < free ? rate->reserved : free;
 }
@@ -183,6 +190,76 @@ size_t rate_memory(const struct rate *rate)
     return rate->more == NULL ? 0 : rate->capacity * sizeof(struct rate_group);
 }
 
+/* ---- amounts that count when they are done -----------------------------------------------------
+ */
+
+static bool is_claimed(const struct rate *rate, uint64_t now_ms, uint64_t who)
+{
+    return rate->claimed_by != 0 && rate->claimed_by != who && now_ms < rate->claimed_until_ms;
+}
+
+/* Does n fit beside so much that counts? */
+static bool fits(const struct rate *rate, uint64_t total, uint64_t n)
+{
+    return total == 0 || (total <= rate->n && n <= rate->n - total);
+}
+
+bool rate_may_hold(const struct rate *rate, uint64_t now_ms, uint64_t n, uint64_t who)
+{
+    if (rate->n == RATE_UNLIMITED) {
+        return true;
+    }
+    bool is_reserved = !is_durable(rate) || n <= rate->reserved;
+    return rate->n > 0 && is_reserved && !is_claimed(rate, now_ms, who) &&
+           fits(rate, counted(rate, now_ms) + rate->held, n);
+}
+
+uint64_t rate_hold_ms(const struct rate *rate, uint64_t now_ms, uint64_t n)
+{
+    uint64_t total = rate->total + rate->held, due_ms = now_ms;
+    for (uint32_t i = 0; i < rate->count && !fits(rate, total, n); i++) {
+        total -= group_at(rate, i)->starts;
+        due_ms = group_at(rate, i)->free_ms;
+    }
+    uint64_t wait_ms = rate->window_ms / RATE_SLOTS + 1;
+    wait_ms = wait_ms < RATE_HELD_WAIT_MS ? wait_ms : RATE_HELD_WAIT_MS;
+    bool is_certain = rate->held == 0 && due_ms > now_ms;
+    return is_certain ? due_ms : now_ms + wait_ms;
+}
+
+/* Who waits for much has a claim, until it should long have it. */
+void rate_claim(struct rate *rate, uint64_t now_ms, uint64_t n, uint64_t who)
+{
+    assert(who != 0);
+    if (is_durable(rate) && n > rate->reserved && n > rate->wanted) {
+        rate->wanted = n;
+    }
+    if (n > rate->n / 8 && !is_claimed(rate, now_ms, who)) {
+        rate->claimed_by = who;
+        rate->claimed_until_ms = rate_hold_ms(rate, now_ms, n) + RATE_HELD_WAIT_MS;
+    }
+}
+
+void rate_hold(struct rate *rate, uint64_t n)
+{
+    rate->held += n;
+    rate->reserved -= is_durable(rate) ? n : 0;
+    rate->claimed_by = 0;
+}
+
+void rate_settle(struct rate *rate, uint64_t now_ms, uint64_t n, bool used)
+{
+    assert(rate->held >= n);
+    rate->held -= n;
+    if (!used || n == 0 || rate->n == RATE_UNLIMITED || rate->n == 0) {
+        return; /* what of it was reserved stays spent: that is the safe side */
+    }
+    forget_old(rate, now_ms);
+    uint64_t windows = n / rate->n + (n % rate->n != 0);
+    bool apart = windows > 1 || now_ms >= rate->newest_from_ms + grain_ms(rate);
+    remember(rate, now_ms, now_ms + windows * rate->window_ms + 1, n, apart);
+}
+
 /* ---- over a restart ----------------------------------------------------------------------------
  * Every start is either in the marks last made stable, or was taken since; those are at most what
  * these marks call reserved, for a block is granted only once its own marks are stable. */
@@ -200,7 +277,8 @@ uint64_t rate_block_size(const struct rate *rate)
 
 bool rate_needs_block(const struct rate *rate)
 {
-    return is_durable(rate) && !rate->writing && rate->reserved <= (rate_block_size(rate) + 1) / 2;
+    return is_durable(rate) && !rate->writing &&
+           (rate->reserved <= (rate_block_size(rate) + 1) / 2 || rate->reserved < rate->wanted);
 }
 
 /* Joins the past to at most RATE_MARKS_MAX - 1 marks of M/64, each at the time of its last start.
@@ -231,10 +309,12 @@ size_t rate_reserve_block(struct rate *rate, uint64_t now_ms, int64_t wall_ms,
     assert(rate_needs_block(rate));
     forget_old(rate, now_ms);
     rate->writing = true;
-    rate->block = rate_block_size(rate);
+    uint64_t wanted = rate->wanted > rate->reserved ? rate->wanted - rate->reserved : 0;
+    rate->block = rate_block_size(rate) > wanted ? rate_block_size(rate) : wanted;
+    rate->wanted = 0;
     size_t count = write_marks(rate, now_ms, wall_ms, marks);
     assert(count < RATE_MARKS_MAX);
-    marks[count] = (struct rate_mark){INT64_MAX, rate->reserved + rate->block};
+    marks[count] = (struct rate_mark){INT64_MAX, rate->held + rate->reserved + rate->block};
     return count + 1;
 }
 
@@ -249,7 +329,7 @@ void rate_block_written(struct rate *rate, bool stable)
 bool rate_retire(struct rate *rate, uint64_t now_ms)
 {
     forget_old(rate, now_ms);
-    if (rate->count > 0 || rate->writing) {
+    if (rate->count > 0 || rate->held > 0 || rate->writing) {
         return false;
     }
     rate->reserved = rate->block = 0;

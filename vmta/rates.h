@@ -33,6 +33,7 @@
 #define RATE_GROUPS_MAX        1024  /* remembered at once */
 #define RATE_INLINE_GROUPS     2     /* without memory of their own */
 #define RATE_DURABLE_WINDOW_MS 60000 /* windows this long survive a restart */
+#define RATE_HELD_WAIT_MS      1000  /* what is under way, or a claim, ends at no known time */
 #define RATE_MARKS_MAX         68 /* RATE_SLOTS, the two cut at the ends, reserved ones; and one */
 
 struct limit_wakes;
@@ -51,8 +52,11 @@ struct rate {
     struct rate_group *more; /* NULL: the groups are inline */
     uint32_t capacity, first, count;
     bool durable, writing;
-    uint64_t reserved; /* written and not yet taken */
-    uint64_t block;    /* being written */
+    uint64_t reserved;                     /* written and not yet taken */
+    uint64_t block;                        /* being written */
+    uint64_t held;                         /* under way: counted without a time */
+    uint64_t wanted;                       /* so much could not be held, because less is reserved */
+    uint64_t claimed_by, claimed_until_ms; /* who waits for much; 0: nobody */
     struct rate_group inline_groups[RATE_INLINE_GROUPS];
 };
 
@@ -77,6 +81,25 @@ uint64_t rate_next_ms(const struct rate *rate, uint64_t now_ms);
 
 /* When it will have forgotten every start; now_ms if it remembers none. */
 uint64_t rate_forgets_ms(const struct rate *rate, uint64_t now_ms);
+
+/* ---- amounts that count when they are done ----
+ *
+ * What is under way is held, and counts until it ends and for a window more if it is then used; so
+ * no window has more than N, wherever in it each amount is counted: at its begin, at its end or
+ * between. One larger than N goes where nothing else counts, and then as many windows as N goes
+ * into it. Who waits for much (more than N/8) keeps others from what comes free, so that it is not
+ * for ever passed by. */
+
+/* Is there room for n, for `who` (not 0)? */
+bool rate_may_hold(const struct rate *rate, uint64_t now_ms, uint64_t n, uint64_t who);
+/* It may be held, and is: out of what others may have. */
+void rate_hold(struct rate *rate, uint64_t n);
+/* It may not be held, and who waits for it. */
+void rate_claim(struct rate *rate, uint64_t now_ms, uint64_t n, uint64_t who);
+/* When to ask again; a time after now_ms. */
+uint64_t rate_hold_ms(const struct rate *rate, uint64_t now_ms, uint64_t n);
+/* n that was held is under way no more: it counts as of now, or has not been used. */
+void rate_settle(struct rate *rate, uint64_t now_ms, uint64_t n, bool used);
 
 /* Bytes of memory beyond the struct. */
 size_t rate_memory(const struct rate *rate);

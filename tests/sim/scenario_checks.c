@@ -264,12 +264,23 @@ static void enter_takes(struct scenario *scenario)
 
 /* ---- rates ------------------------------------------------------------------------------ */
 
-/* The recipients of the group that came in the window that begins with `from`. */
-static uint32_t count_window(const struct scenario *scenario, const struct sim_mx_record *from,
+/* What a transaction counts for. Of bytes those of the body are known here, a few less than all. */
+static uint64_t weight_of(const struct scenario *scenario, const struct sim_mx_record *record)
+{
+    if (scenario->rate_of_bytes) {
+        return record->body_whole && is_yes(record->final_code) ? record->body_len : 0;
+    }
+    return record->rcpt_count;
+}
+
+/* What of the group came in the window that begins with `from`. A message that is larger than all
+ * that may come goes alone. */
+static uint64_t count_window(const struct scenario *scenario, const struct sim_mx_record *from,
                              const struct group *group)
 {
     uint64_t end_us = from->began_us + scenario->rate_window_us - RATE_JITTER_US;
-    uint32_t count = 0;
+    uint64_t count = 0;
+    uint32_t messages = 0;
     for (const struct sim_mx_record *record = from; record != NULL && record->began_us < end_us;
          record = sim_farm_next(scenario->farm, record)) {
         bool to_it = false;
@@ -282,20 +293,23 @@ static uint32_t count_window(const struct scenario *scenario, const struct sim_m
         bool from_it = scenario->rate_of == RATE_OF_SOURCE
                            ? address_equal_ip(&from->source, &record->source)
                            : is_from(scenario, group, &record->source);
-        count += to_it && from_it ? record->rcpt_count : 0;
+        uint64_t weight = to_it && from_it ? weight_of(scenario, record) : 0;
+        count += weight;
+        messages += weight > 0;
     }
-    return count;
+    return scenario->rate_of_bytes && messages == 1 ? 0 : count;
 }
 
 static void check_rate(struct scenario *scenario, const struct sim_mx_record *from,
                        const struct group *group)
 {
-    uint32_t count = count_window(scenario, from, group);
+    uint64_t count = count_window(scenario, from, group);
     if (count > scenario->rate_max) {
         scenario_wrong(scenario,
-                       "%u recipients in %u s from %u virtual MTAs from v%u on to %u domains from "
+                       "%llu %s in %u s from %u virtual MTAs from v%u on to %u domains from "
                        "d%u on, not %u",
-                       count, (uint32_t)(scenario->rate_window_us / SIM_SECOND), group->vmta_count,
+                       (unsigned long long)count, scenario->rate_of_bytes ? "bytes" : "recipients",
+                       (uint32_t)(scenario->rate_window_us / SIM_SECOND), group->vmta_count,
                        group->vmta, group->domain_count, group->domain, scenario->rate_max);
     }
 }

@@ -20,6 +20,8 @@
 #define SHARED_WORLDS 500000 /* per million, of those with a rate or with places */
 #define HOST_WORLDS   200000 /* per million */
 #define HOST_SEED     0x686f7374
+#define VOLUME_WORLDS 300000 /* per million, of those with a rate */
+#define VOLUME_SEED   0x6279746573
 #define SOURCE_WORLDS 300000 /* the same, of source addresses */
 #define SHARED_SEED   0x736861726564
 #define IDLE_S_MAX    600
@@ -97,12 +99,14 @@ static void add_line(struct scenario *scenario, const char *format, ...)
     scenario->configuration[len + (size_t)added + 1] = '\0';
 }
 
-/* The rate of the world, where it is of this kind. The directive may have a range before it. */
-static void add_rate(struct scenario *scenario, enum rate_of of, const char *directive)
+/* The rate of the world, where it is of this kind: of recipients or of bytes. The directive may
+ * have a range before it. */
+static void add_rate(struct scenario *scenario, enum rate_of of, const char *of_rcpts,
+                     const char *of_bytes)
 {
     if (scenario->rate_max > 0 && scenario->rate_of == of) {
-        add_line(scenario, "  %s %u/%us", directive, scenario->rate_max,
-                 (uint32_t)(scenario->rate_window_us / SIM_SECOND));
+        add_line(scenario, "  %s %u/%us", scenario->rate_of_bytes ? of_bytes : of_rcpts,
+                 scenario->rate_max, (uint32_t)(scenario->rate_window_us / SIM_SECOND));
     }
 }
 
@@ -112,7 +116,7 @@ static void add_provider(struct scenario *scenario)
     if (scenario->provider_places > 0) {
         add_line(scenario, "  max-smtp-out %u", scenario->provider_places);
     }
-    add_rate(scenario, RATE_OF_PROVIDER, "max-msg-rate");
+    add_rate(scenario, RATE_OF_PROVIDER, "max-msg-rate", "max-data-volume-rate");
     add_line(scenario, "</provider>");
     for (uint32_t i = 0; i < PROVIDER_DOMAINS && i < scenario->domain_count; i++) {
         add_line(scenario, "<domain %s>\n  provider big\n</domain>", scenario->domains[i].name);
@@ -216,7 +220,7 @@ static void make_configuration(struct scenario *scenario)
         if (scenario->vmta_places > 0) {
             add_line(scenario, "  max-smtp-out %u", scenario->vmta_places);
         }
-        add_rate(scenario, RATE_OF_VMTA, "max-smtp-msg-rate");
+        add_rate(scenario, RATE_OF_VMTA, "max-smtp-msg-rate", "max-smtp-data-volume-rate");
         for (uint32_t j = 0; j < vmta->source_count; j++) {
             char text[ADDRESS_TEXT_MAX];
             add_line(scenario, "  smtp-source-host %s %s", address_text(&vmta->sources[j], text),
@@ -239,9 +243,10 @@ static void make_configuration(struct scenario *scenario)
     if (scenario->idle_s > 0) {
         add_line(scenario, "  connection-idle-timeout %us", scenario->idle_s);
     }
-    add_rate(scenario, RATE_OF_DOMAIN, "domain-max-msg-rate");
-    add_rate(scenario, RATE_OF_QUEUE, "max-msg-rate");
-    add_rate(scenario, RATE_OF_SOURCE, "source-ip-max-msg-rate 0/0");
+    add_rate(scenario, RATE_OF_DOMAIN, "domain-max-msg-rate", "");
+    add_rate(scenario, RATE_OF_QUEUE, "max-msg-rate", "max-data-volume-rate");
+    add_rate(scenario, RATE_OF_SOURCE, "source-ip-max-msg-rate 0/0",
+             "source-ip-max-data-volume-rate 0/0");
     if (scenario->source_places > 0) {
         add_line(scenario, "  source-ip-max-smtp-out 0/0 %u", scenario->source_places);
     }
@@ -335,6 +340,10 @@ static void make_rate(struct scenario *scenario)
     } else if (rng_chance(&rng, SOURCE_WORLDS)) {
         scenario->rate_of = RATE_OF_SOURCE;
     }
+    rng_init(&rng, scenario->options.seed ^ VOLUME_SEED);
+    scenario->rate_of_bytes =
+        scenario->rate_of != RATE_OF_DOMAIN && rng_chance(&rng, VOLUME_WORLDS);
+    scenario->rate_max *= scenario->rate_of_bytes ? 1 + (uint32_t)rng_below(&rng, 5000) : 1;
     *sim_odds(sim) = (struct sim_odds){0};
 }
 

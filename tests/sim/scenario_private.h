@@ -62,12 +62,13 @@ struct scenario {
     struct sim_event trouble, restart, relief;
     uint32_t relief_of; /* which trouble ends when relief fires */
     struct address relief_address;
-    /* Recipients in a window, counted as `rate_of` says; 0: no limit. Where there is one, hosts are
-     * prompt, and neither network nor clocks play tricks: so that arrivals tell when the engine
-     * decided. */
+    /* Recipients in a window, or bytes delivered, counted as `rate_of` says; 0: no limit. Where
+     * there is one, hosts are prompt, and neither network nor clocks play tricks: so that arrivals
+     * tell when the engine decided. */
     uint32_t rate_max;
     uint64_t rate_window_us;
     enum rate_of rate_of;
+    bool rate_of_bytes;
     /* Connections at once: from each virtual MTA, from all, to each domain; 0: no limit. Where
      * there is one they are also kept open for a while when there is nothing to send. */
     uint32_t vmta_places, total_places, domain_places, idle_s;

@@ -276,6 +276,17 @@ uint32_t schedule_take_rate(struct scheduler *scheduler, const struct attempt *a
 }
 
 /* No address has limits. */
+bool volume_hold(struct attempt *attempt, struct transaction *transaction, uint64_t *again_ms)
+{
+    (void)attempt, (void)transaction, (void)again_ms;
+    return true;
+}
+
+void volume_settle(struct attempt *attempt, struct transaction *transaction, bool delivered)
+{
+    (void)attempt, (void)transaction, (void)delivered;
+}
+
 bool host_places_begin(const struct attempt *attempt, uint16_t *address_index)
 {
     (void)attempt, (void)address_index;
