@@ -21,7 +21,7 @@ struct left_position {
 
 struct accounting {
     struct accounting_options options;
-    struct list files, ending; /* of struct accounting_file */
+    struct list sinks, ending; /* of struct accounting_sink */
     struct list left;
     uint32_t left_count;
     void (*stopped)(void *owner);
@@ -119,21 +119,25 @@ static void find_positions(struct accounting *accounting)
     }
 }
 
-/* ---- the files ----------------------------------------------------------------------------------
+/* ---- the sinks ----------------------------------------------------------------------------------
  */
 
-static struct accounting_file *find_file(const struct list *list, struct bytes path)
+static struct accounting_sink *sink_of(struct list_node *node)
+{
+    return CONTAINER_OF(node, struct accounting_sink, node);
+}
+
+static struct accounting_sink *find_sink(const struct list *list, struct bytes name)
 {
     for (struct list_node *node = list_first(list); node != NULL; node = list_next(list, node)) {
-        struct accounting_file *file = accounting_file_of(node);
-        if (bytes_equal(bytes_from_string(accounting_file_path(file)), path)) {
-            return file;
+        if (bytes_equal(bytes_from_string(sink_of(node)->name), name)) {
+            return sink_of(node);
         }
     }
     return NULL;
 }
 
-static int add_file(struct accounting *accounting, const struct config_acct_file *config,
+static int add_sink(struct accounting *accounting, const struct config_acct_file *config,
                     struct error *error)
 {
     if (config->is_pipe) {
@@ -141,24 +145,24 @@ static int add_file(struct accounting *accounting, const struct config_acct_file
                          "%s:%u: accounting pipes are not yet in effect: name a file",
                          config->origin.file, config->origin.line);
     }
-    if (find_file(&accounting->files, config->path) != NULL) {
+    if (find_sink(&accounting->sinks, config->path) != NULL) {
         return error_set(error, EX_CONFIG, "%s:%u: accounting file %.*s is configured twice",
                          config->origin.file, config->origin.line, BYTES_FMT(config->path));
     }
     struct left_position *left = find_left(accounting, config->path);
-    struct accounting_file *file = accounting_file_create(
-        &(struct accounting_file_options){.io = accounting->options.io,
+    struct accounting_sink *sink = accounting_file_create(
+        &(struct accounting_sink_options){.io = accounting->options.io,
                                           .logs = accounting->options.logs,
                                           .log_count = accounting->options.log_count,
                                           .worker = accounting->options.worker,
                                           .config = config,
                                           .position = left != NULL ? &left->position : NULL},
         error);
-    if (file == NULL) {
+    if (sink == NULL) {
         return -1;
     }
     forget_left(accounting, left);
-    list_push_back(&accounting->files, accounting_file_node(file));
+    list_push_back(&accounting->sinks, &sink->node);
     return 0;
 }
 
@@ -176,7 +180,7 @@ struct accounting *accounting_create(const struct accounting_options *options, s
         return NULL;
     }
     accounting->options = *options;
-    list_init(&accounting->files);
+    list_init(&accounting->sinks);
     list_init(&accounting->ending);
     list_init(&accounting->left);
     timer_init(&accounting->stop_timer, on_stop_timer);
@@ -184,7 +188,7 @@ struct accounting *accounting_create(const struct accounting_options *options, s
     size_t count;
     const struct config_acct_file *files = config_acct_files(options->config, &count);
     for (size_t i = 0; i < count; i++) {
-        if (add_file(accounting, &files[i], error) < 0) {
+        if (add_sink(accounting, &files[i], error) < 0) {
             accounting_destroy(accounting);
             return NULL;
         }
@@ -194,9 +198,10 @@ struct accounting *accounting_create(const struct accounting_options *options, s
 
 bool accounting_wants_received(const struct accounting *accounting)
 {
-    for (struct list_node *node = list_first(&accounting->files); node != NULL;
-         node = list_next(&accounting->files, node)) {
-        if (accounting_file_wants_received(accounting_file_of(node))) {
+    for (struct list_node *node = list_first(&accounting->sinks); node != NULL;
+         node = list_next(&accounting->sinks, node)) {
+        const struct accounting_sink *sink = sink_of(node);
+        if (sink->kind->wants_received(sink)) {
             return true;
         }
     }
@@ -205,9 +210,10 @@ bool accounting_wants_received(const struct accounting *accounting)
 
 void accounting_rotate(struct accounting *accounting)
 {
-    for (struct list_node *node = list_first(&accounting->files); node != NULL;
-         node = list_next(&accounting->files, node)) {
-        accounting_file_rotate(accounting_file_of(node));
+    for (struct list_node *node = list_first(&accounting->sinks); node != NULL;
+         node = list_next(&accounting->sinks, node)) {
+        struct accounting_sink *sink = sink_of(node);
+        sink->kind->rotate(sink);
     }
 }
 
@@ -230,45 +236,45 @@ static const struct config_acct_file *find_configured(const struct config *confi
 static void add_or_tell(struct accounting *accounting, const struct config_acct_file *config)
 {
     struct error error = {0};
-    if (add_file(accounting, config, &error) < 0) {
+    if (add_sink(accounting, config, &error) < 0) {
         LOG_ERROR("%s (as it was before, until the next reload)", error.text);
     }
 }
 
-static void on_file_ended(void *owner, struct accounting_file *file)
+static void on_sink_ended(void *owner, struct accounting_sink *sink)
 {
     struct accounting *accounting = owner;
-    const struct config_acct_file *again =
-        find_configured(accounting->options.config, accounting_file_path(file));
-    keep_left(accounting, bytes_from_string(accounting_file_path(file)),
-              accounting_file_position(file));
-    list_remove(accounting_file_node(file));
-    accounting_file_destroy(file);
+    const struct config_acct_file *again = find_configured(accounting->options.config, sink->name);
+    keep_left(accounting, bytes_from_string(sink->name), sink->kind->position(sink));
+    list_remove(&sink->node);
+    sink->kind->destroy(sink);
     if (accounting->stopped == NULL && again != NULL) {
         add_or_tell(accounting, again); /* a reload has brought it back meanwhile */
     }
-    if (accounting->stopped != NULL && list_empty(&accounting->files) &&
+    if (accounting->stopped != NULL && list_empty(&accounting->sinks) &&
         list_empty(&accounting->ending)) {
         accounting->stopped(accounting->stopped_owner);
     }
 }
 
-static void end_file(struct accounting *accounting, struct accounting_file *file,
+static void end_sink(struct accounting *accounting, struct accounting_sink *sink,
                      enum accounting_end end)
 {
-    list_remove(accounting_file_node(file));
-    list_push_back(&accounting->ending, accounting_file_node(file));
-    accounting_file_end(file, end, on_file_ended, accounting);
+    list_remove(&sink->node);
+    list_push_back(&accounting->ending, &sink->node);
+    sink->ended = on_sink_ended;
+    sink->owner = accounting;
+    sink->kind->end(sink, end);
 }
 
 static void end_the_unconfigured(struct accounting *accounting, const struct config *config)
 {
     struct list_node *next;
-    for (struct list_node *node = list_first(&accounting->files); node != NULL; node = next) {
-        next = list_next(&accounting->files, node);
-        struct accounting_file *file = accounting_file_of(node);
-        if (find_configured(config, accounting_file_path(file)) == NULL) {
-            end_file(accounting, file, ACCOUNTING_END_AT_ONCE);
+    for (struct list_node *node = list_first(&accounting->sinks); node != NULL; node = next) {
+        next = list_next(&accounting->sinks, node);
+        struct accounting_sink *sink = sink_of(node);
+        if (find_configured(config, sink->name) == NULL) {
+            end_sink(accounting, sink, ACCOUNTING_END_AT_ONCE);
         }
     }
 }
@@ -282,13 +288,13 @@ void accounting_reload(struct accounting *accounting, const struct config *confi
     const struct config_acct_file *files = config_acct_files(config, &count);
     for (size_t i = 0; i < count; i++) {
         struct error error = {0};
-        struct accounting_file *file = find_file(&accounting->files, files[i].path);
-        if (find_file(&accounting->ending, files[i].path) != NULL) {
+        struct accounting_sink *sink = find_sink(&accounting->sinks, files[i].path);
+        if (find_sink(&accounting->ending, files[i].path) != NULL) {
             continue; /* it begins again when it is finished */
         }
-        if (file == NULL || files[i].is_pipe) {
+        if (sink == NULL || files[i].is_pipe) {
             add_or_tell(accounting, &files[i]);
-        } else if (accounting_file_configure(file, &files[i], &error) < 0) {
+        } else if (sink->kind->configure(sink, &files[i], &error) < 0) {
             LOG_ERROR("%s (as it was before, until the next reload)", error.text);
         }
     }
@@ -303,19 +309,20 @@ void accounting_stop(struct accounting *accounting, void (*stopped)(void *owner)
     accounting->stopped = stopped;
     accounting->stopped_owner = owner;
     struct list_node *node;
-    if (list_empty(&accounting->files) && list_empty(&accounting->ending)) {
+    if (list_empty(&accounting->sinks) && list_empty(&accounting->ending)) {
         timer_start(io_timers(accounting->options.io), &accounting->stop_timer, 0);
     }
-    while ((node = list_first(&accounting->files)) != NULL) {
-        end_file(accounting, accounting_file_of(node), ACCOUNTING_END_OF_JOURNAL);
+    while ((node = list_first(&accounting->sinks)) != NULL) {
+        end_sink(accounting, sink_of(node), ACCOUNTING_END_OF_JOURNAL);
     }
 }
 
-static void destroy_files(struct list *list)
+static void destroy_sinks(struct list *list)
 {
     struct list_node *node;
     while ((node = list_pop_front(list)) != NULL) {
-        accounting_file_destroy(accounting_file_of(node));
+        struct accounting_sink *sink = sink_of(node);
+        sink->kind->destroy(sink);
     }
 }
 
@@ -324,8 +331,8 @@ void accounting_destroy(struct accounting *accounting)
     if (accounting == NULL) {
         return;
     }
-    destroy_files(&accounting->files);
-    destroy_files(&accounting->ending);
+    destroy_sinks(&accounting->sinks);
+    destroy_sinks(&accounting->ending);
     while (!list_empty(&accounting->left)) {
         forget_left(accounting,
                     CONTAINER_OF(list_first(&accounting->left), struct left_position, node));

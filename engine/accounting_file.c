@@ -38,6 +38,16 @@
 static_assert(BUFFER_BYTES > ACCOUNTING_RECORD_MAX(EVENT_BYTES_MAX),
               "an empty buffer takes any event");
 
+static struct accounting_file *file_of(struct accounting_sink *sink)
+{
+    return CONTAINER_OF(sink, struct accounting_file, sink);
+}
+
+static const struct accounting_file *const_file_of(const struct accounting_sink *sink)
+{
+    return (const struct accounting_file *)sink;
+}
+
 static void stop_timers(struct accounting_file *file)
 {
     struct timer *all[] = {&file->start, &file->position_timer, &file->interval_timer,
@@ -140,7 +150,7 @@ static void on_end_timer(struct timer *timer)
 {
     struct accounting_file *file = CONTAINER_OF(timer, struct accounting_file, end_timer);
     if (file->phase == PHASE_ENDED) {
-        file->ended(file->ended_owner, file);
+        file->sink.ended(file->sink.owner, &file->sink);
     } else if (io_busy(&file->op) || io_now_ms(file->io) < file->end_by_ms) {
         accounting_start_timer(file, &file->end_timer, END_POLL_MS);
         accounting_file_advance(file); /* the journal may have ended without another batch */
@@ -159,14 +169,12 @@ static bool end_is_reached(const struct accounting_file *file)
            (file->phase == PHASE_IDLE && accounting_at_end(file) && accounting_is_durable(file));
 }
 
-void accounting_file_end(struct accounting_file *file, enum accounting_end end,
-                         void (*ended)(void *owner, struct accounting_file *file), void *owner)
+static void end_file(struct accounting_sink *sink, enum accounting_end end)
 {
+    struct accounting_file *file = file_of(sink);
     assert(!file->ending);
     file->ending = true;
     file->end = end;
-    file->ended = ended;
-    file->ended_owner = owner;
     file->end_by_ms = io_now_ms(file->io) + END_MS;
     accounting_start_timer(file, &file->end_timer, END_POLL_MS);
     accounting_file_advance(file);
@@ -357,7 +365,7 @@ static int open_first(struct accounting_file *file, struct error *error)
     return 0;
 }
 
-static void attach_logs(struct accounting_file *file, const struct accounting_file_options *options)
+static void attach_logs(struct accounting_file *file, const struct accounting_sink_options *options)
 {
     uint64_t log_ids[ACCOUNTING_LOGS_MAX];
     for (uint32_t i = 0; i < file->log_count; i++) {
@@ -371,42 +379,10 @@ static void attach_logs(struct accounting_file *file, const struct accounting_fi
     accounting_position_align(&file->durable, log_ids, file->log_count);
 }
 
-struct accounting_file *accounting_file_create(const struct accounting_file_options *options,
-                                               struct error *error)
+static int configure_file(struct accounting_sink *sink, const struct config_acct_file *config,
+                          struct error *error)
 {
-    const struct config_acct_file *config = options->config;
-    struct accounting_file *file = calloc(1, sizeof *file);
-    if (file == NULL || !allocate(file, options->log_count)) {
-        error_set(error, EX_OSERR, "out of memory");
-        accounting_file_destroy(file);
-        return NULL;
-    }
-    file->io = options->io;
-    file->worker = options->worker;
-    file->fd = -1;
-    attach_logs(file, options);
-    take_settings(file, config);
-    file->layout = layout_for(config, error);
-    if (file->layout == NULL ||
-        accounting_directory_init(&file->directory, file->io, config->path, error) < 0 ||
-        accounting_directory_finish_to(&file->directory, config->settings.move_to,
-                                       config->settings.delete_after_ms, error) < 0) {
-        accounting_file_destroy(file);
-        return NULL;
-    }
-    file->directory.world_readable = config->settings.world_readable;
-    file->directory.count_moved = config->settings.count_moved_records;
-    init_callbacks(file);
-    if (open_first(file, error) < 0) {
-        accounting_file_destroy(file);
-        return NULL;
-    }
-    return file;
-}
-
-int accounting_file_configure(struct accounting_file *file, const struct config_acct_file *config,
-                              struct error *error)
-{
+    struct accounting_file *file = file_of(sink);
     struct accounting_layout *layout = layout_for(config, error);
     if (layout == NULL ||
         accounting_directory_finish_to(&file->directory, config->settings.move_to,
@@ -427,34 +403,29 @@ int accounting_file_configure(struct accounting_file *file, const struct config_
     return 0;
 }
 
-bool accounting_file_wants_received(const struct accounting_file *file)
+static bool file_wants_received(const struct accounting_sink *sink)
 {
+    const struct accounting_file *file = const_file_of(sink);
     const struct accounting_layout *layout =
         file->next_layout != NULL ? file->next_layout : file->layout;
     return accounting_layout_wants(layout, EVENT_RECEIVED);
 }
 
-const char *accounting_file_path(const struct accounting_file *file)
+static const struct accounting_position *file_position(const struct accounting_sink *sink)
 {
-    return file->directory.path;
+    return &const_file_of(sink)->durable;
 }
 
-const struct accounting_position *accounting_file_position(const struct accounting_file *file)
+static void rotate_file(struct accounting_sink *sink)
 {
-    return &file->durable;
-}
-
-void accounting_file_rotate(struct accounting_file *file)
-{
+    struct accounting_file *file = file_of(sink);
     file->rotate_wanted = true;
     accounting_file_advance(file);
 }
 
-void accounting_file_destroy(struct accounting_file *file)
+static void destroy_file(struct accounting_sink *sink)
 {
-    if (file == NULL) {
-        return;
-    }
+    struct accounting_file *file = file_of(sink);
     assert(!io_busy(&file->op));
     unfollow(file);
     if (file->io != NULL) {
@@ -470,12 +441,48 @@ void accounting_file_destroy(struct accounting_file *file)
     free(file);
 }
 
-struct list_node *accounting_file_node(struct accounting_file *file)
-{
-    return &file->node;
-}
+static const struct accounting_sink_kind file_kind = {
+    .configure = configure_file,
+    .wants_received = file_wants_received,
+    .position = file_position,
+    .rotate = rotate_file,
+    .end = end_file,
+    .destroy = destroy_file,
+};
 
-struct accounting_file *accounting_file_of(struct list_node *node)
+struct accounting_sink *accounting_file_create(const struct accounting_sink_options *options,
+                                               struct error *error)
 {
-    return CONTAINER_OF(node, struct accounting_file, node);
+    const struct config_acct_file *config = options->config;
+    struct accounting_file *file = calloc(1, sizeof *file);
+    if (file == NULL || !allocate(file, options->log_count)) {
+        error_set(error, EX_OSERR, "out of memory");
+        if (file != NULL) {
+            destroy_file(&file->sink);
+        }
+        return NULL;
+    }
+    file->io = options->io;
+    file->worker = options->worker;
+    file->fd = -1;
+    attach_logs(file, options);
+    take_settings(file, config);
+    file->layout = layout_for(config, error);
+    if (file->layout == NULL ||
+        accounting_directory_init(&file->directory, file->io, config->path, error) < 0 ||
+        accounting_directory_finish_to(&file->directory, config->settings.move_to,
+                                       config->settings.delete_after_ms, error) < 0) {
+        destroy_file(&file->sink);
+        return NULL;
+    }
+    file->directory.world_readable = config->settings.world_readable;
+    file->directory.count_moved = config->settings.count_moved_records;
+    file->sink.kind = &file_kind;
+    file->sink.name = file->directory.path;
+    init_callbacks(file);
+    if (open_first(file, error) < 0) {
+        destroy_file(&file->sink);
+        return NULL;
+    }
+    return &file->sink;
 }

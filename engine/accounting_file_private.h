@@ -10,7 +10,6 @@
 #include "accounting_file.h"
 #include "accounting_position.h"
 #include "base/bytes.h"
-#include "base/list.h"
 #include "base/timers.h"
 #include "io/io.h"
 #include "spool.h"
@@ -40,7 +39,7 @@ struct accounting_log {
 };
 
 struct accounting_file {
-    struct list_node node; /* its owner's */
+    struct accounting_sink sink;
     struct io *io;
     struct accounting_log *logs; /* the home log first; positions count them in this order */
     uint32_t log_count;
@@ -70,8 +69,6 @@ struct accounting_file {
     bool ending;
     uint64_t end_by_ms;
     enum accounting_end end;
-    void (*ended)(void *owner, struct accounting_file *file);
-    void *ended_owner;
 };
 
 /* Chooses the next step. Called when one has ended and when something new is wanted. */

@@ -12,9 +12,9 @@
 #define POSITION_MS    1000
 #define RETRY_MS       1000
 #define COMPLAIN_MS    60000
-#define KEY_MAX        512 /* the spool's */
 
-static_assert(ACCOUNTING_PATH_MAX + sizeof ACCOUNTING_KEY_PREFIX < KEY_MAX, "a key of the spool");
+static_assert(ACCOUNTING_PATH_MAX + sizeof ACCOUNTING_KEY_PREFIX < ACCOUNTING_KEY_MAX,
+              "a key of the spool");
 
 /* ---- trouble --------------------------------------------------------------------------------- */
 
@@ -60,7 +60,7 @@ uint64_t accounting_header_hash(const struct accounting_layout *layout)
 
 void accounting_put_position(struct accounting_file *file, enum accounting_phase phase)
 {
-    char key_text[KEY_MAX], value_text[ACCOUNTING_POSITION_MAX];
+    char key_text[ACCOUNTING_KEY_MAX], value_text[ACCOUNTING_POSITION_MAX];
     struct buffer key, value;
     buffer_init(&key, key_text, sizeof key_text);
     buffer_put_string(&key, ACCOUNTING_KEY_PREFIX);
