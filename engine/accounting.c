@@ -5,6 +5,7 @@
 #include <sysexits.h>
 
 #include "accounting_file.h"
+#include "accounting_pipe.h"
 #include "base/logger.h"
 #include "io/io.h"
 #include "policy/config.h"
@@ -140,24 +141,19 @@ static struct accounting_sink *find_sink(const struct list *list, struct bytes n
 static int add_sink(struct accounting *accounting, const struct config_acct_file *config,
                     struct error *error)
 {
-    if (config->is_pipe) {
-        return error_set(error, EX_CONFIG,
-                         "%s:%u: accounting pipes are not yet in effect: name a file",
-                         config->origin.file, config->origin.line);
-    }
-    if (find_sink(&accounting->sinks, config->path) != NULL) {
+    if (find_sink(&accounting->sinks, config->name) != NULL) {
         return error_set(error, EX_CONFIG, "%s:%u: accounting file %.*s is configured twice",
-                         config->origin.file, config->origin.line, BYTES_FMT(config->path));
+                         config->origin.file, config->origin.line, BYTES_FMT(config->name));
     }
-    struct left_position *left = find_left(accounting, config->path);
-    struct accounting_sink *sink = accounting_file_create(
-        &(struct accounting_sink_options){.io = accounting->options.io,
-                                          .logs = accounting->options.logs,
-                                          .log_count = accounting->options.log_count,
-                                          .worker = accounting->options.worker,
-                                          .config = config,
-                                          .position = left != NULL ? &left->position : NULL},
-        error);
+    struct left_position *left = find_left(accounting, config->name);
+    struct accounting_sink_options options = {.io = accounting->options.io,
+                                              .logs = accounting->options.logs,
+                                              .log_count = accounting->options.log_count,
+                                              .worker = accounting->options.worker,
+                                              .config = config,
+                                              .position = left != NULL ? &left->position : NULL};
+    struct accounting_sink *sink = config->is_pipe ? accounting_pipe_create(&options, error)
+                                                   : accounting_file_create(&options, error);
     if (sink == NULL) {
         return -1;
     }
@@ -220,13 +216,13 @@ void accounting_rotate(struct accounting *accounting)
 /* ---- reload -------------------------------------------------------------------------------------
  */
 
-/* NULL: the configuration has no file of this path. */
-static const struct config_acct_file *find_configured(const struct config *config, const char *path)
+/* NULL: the configuration has no file or pipe of this name. */
+static const struct config_acct_file *find_configured(const struct config *config, const char *name)
 {
     size_t count;
     const struct config_acct_file *files = config_acct_files(config, &count);
     for (size_t i = 0; i < count; i++) {
-        if (!files[i].is_pipe && bytes_equal(files[i].path, bytes_from_string(path))) {
+        if (bytes_equal(files[i].name, bytes_from_string(name))) {
             return &files[i];
         }
     }
@@ -288,11 +284,11 @@ void accounting_reload(struct accounting *accounting, const struct config *confi
     const struct config_acct_file *files = config_acct_files(config, &count);
     for (size_t i = 0; i < count; i++) {
         struct error error = {0};
-        struct accounting_sink *sink = find_sink(&accounting->sinks, files[i].path);
-        if (find_sink(&accounting->ending, files[i].path) != NULL) {
+        struct accounting_sink *sink = find_sink(&accounting->sinks, files[i].name);
+        if (find_sink(&accounting->ending, files[i].name) != NULL) {
             continue; /* it begins again when it is finished */
         }
-        if (sink == NULL || files[i].is_pipe) {
+        if (sink == NULL) {
             add_or_tell(accounting, &files[i]);
         } else if (sink->kind->configure(sink, &files[i], &error) < 0) {
             LOG_ERROR("%s (as it was before, until the next reload)", error.text);

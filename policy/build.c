@@ -2,6 +2,7 @@
 #include <assert.h>
 
 #include "base/idna.h"
+#include "policy/acct_pipe.h"
 #include "policy/load.h"
 #include "policy/reply_rules.h"
 
@@ -94,17 +95,22 @@ static void build_spool(struct config *config, struct block *block)
     fill(config, block, &spool->settings, &origins);
 }
 
-static void build_acct_file(struct config *config, struct block *block)
+static void build_acct_file(struct loader *loader, struct block *block)
 {
+    struct config *config = loader->config;
     struct acct_file_origins origins = {0};
     struct config_acct_file *file = add_row(config, SCOPE_ACCT_FILE);
     file->is_pipe = block->argument.data[0] == '|';
     file->path =
         bytes_trim(bytes_slice(block->argument, file->is_pipe ? 1 : 0, block->argument.len));
+    file->name = bytes_trim(block->argument);
     file->origin = origin_of(block);
     fill(config, block, &file->settings, &origins);
     if (file->is_pipe && origins.on_lag.file == NULL) {
         file->settings.on_lag = ON_LAG_SKIP; /* a hung command must not stop the mail */
+    }
+    if (file->is_pipe) {
+        acct_pipe_words(loader, block, file->path, &file->words);
     }
 }
 
@@ -296,7 +302,7 @@ static void build_block(struct loader *loader, struct block *block)
     } else if (block->scope == SCOPE_SPOOL) {
         build_spool(config, block);
     } else if (block->scope == SCOPE_ACCT_FILE) {
-        build_acct_file(config, block);
+        build_acct_file(loader, block);
     } else if (block->scope == SCOPE_USER) {
         build_user(config, block);
     } else if (block->scope == SCOPE_PROVIDER) {

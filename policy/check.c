@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "policy/acct_header.h"
+#include "policy/acct_pipe.h"
 #include "policy/acct_privacy.h"
 #include "policy/acct_queue.h"
 #include "policy/command.h"
@@ -454,6 +455,8 @@ void check_config(struct loader *loader)
         }
         if (b->scope == SCOPE_POOL) {
             check_pool(loader, b);
+        } else if (b->scope == SCOPE_ACCT_FILE) {
+            acct_pipe_check(loader, b);
         }
     }
     check_shared_addresses(loader);

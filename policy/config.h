@@ -17,6 +17,7 @@
 #define CONFIG_BYTES_MAX         (64u * 1024 * 1024) /* of all its files */
 #define CONFIG_PATTERNS_MAX      2000000             /* <domain> patterns, macros expanded */
 #define CONFIG_VMTAS_MAX         100000
+#define CONFIG_COMMAND_WORDS_MAX 32 /* a program's path and its arguments */
 #define CONFIG_VMTA_NAME_LEN_MAX 64 /* bytes */
 #define CONFIG_MEMORY_MAX        (2048ull * 1024 * 1024)
 
@@ -118,8 +119,10 @@ struct config_spool {
 };
 
 struct config_acct_file {
+    struct bytes name; /* as written: the path, or "|" and the command */
     struct bytes path; /* or the command, if `is_pipe` */
     bool is_pipe;
+    struct string_array words; /* of the command: the program's path first, then its arguments */
     struct acct_file_settings settings;
     struct setting_origin origin;
 };

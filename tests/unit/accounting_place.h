@@ -164,7 +164,7 @@ static void live(const char *template, uint64_t last)
 
 #define ONE_FILE "<acct-file $D/acct.csv>\n" LINES "</acct-file>\n"
 
-static void check_records(uint64_t last, uint32_t files)
+static inline void check_records(uint64_t last, uint32_t files)
 {
     find_records(place.io, place.directory, place.moved, HEADER);
     CHECK_INT(records_found_once(last), last);
@@ -183,7 +183,7 @@ static const char *path_of(const char *directory, const char *stem, int number, 
     return path;
 }
 
-static const char *file_path(int number)
+static inline const char *file_path(int number)
 {
     return path_of(place.directory, "acct", number, ".csv");
 }

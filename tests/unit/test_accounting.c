@@ -126,7 +126,6 @@ static void check_refused(const char *template, const char *reason)
 TEST(what_cannot_be_written_is_refused_by_name)
 {
     open_place();
-    check_refused("<acct-file \"|cat\">\n</acct-file>\n", "pipes are not yet in effect");
     check_refused("<acct-file $D/none/acct.csv>\n</acct-file>\n", "/none/acct.csv: No such file");
     check_refused(ONE_FILE ONE_FILE, "configured twice");
     check_refused("<acct-file $D/acct.csv>\nmove-to $D/none\n</acct-file>\n",

@@ -186,6 +186,10 @@ TEST(a_pipe_skips_when_it_lags_and_a_file_holds)
     CHECK_INT(files[0].settings.delete_after_ms, 8 * 86400000ll);
     CHECK(files[1].is_pipe);
     CHECK_BYTES(files[1].path, "/usr/bin/feed --to > x");
+    CHECK_BYTES(files[1].name, "|/usr/bin/feed --to > x");
+    CHECK_INT(files[1].words.count, 4);
+    CHECK_BYTES(files[1].words.items[0], "/usr/bin/feed");
+    CHECK_BYTES(files[1].words.items[3], "x");
     CHECK_INT(files[1].settings.on_lag, ON_LAG_SKIP);
     CHECK_INT(files[1].settings.records, RECORD_BIT(RECORD_DELIVERY) | RECORD_BIT(RECORD_BOUNCE));
     CHECK_INT(files[2].settings.on_lag, ON_LAG_HOLD);
