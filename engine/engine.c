@@ -39,9 +39,10 @@
 #define RCPTS_MAX          20000000     /* resident at once; memory is what limits before */
 #define WALL_STEP_MS       2000 /* a difference the kernel's slewing does not make in one turn */
 #define MEMORY_CHECK_MS    250
-/* Threads for what blocks. A command keeps one as long as it runs: two are left for files. */
-#define HELPERS              (LOCAL_COMMANDS_MAX + 2)
-#define HELPER_JOBS_MAX      (LOCAL_COMMANDS_MAX + LOCAL_FILES_MAX)
+/* Threads for what blocks. A command keeps one as long as it runs, and so may pickup: two are left
+ * for files. */
+#define HELPERS              (LOCAL_COMMANDS_MAX + 1 + 2)
+#define HELPER_JOBS_MAX      (LOCAL_COMMANDS_MAX + 1 + LOCAL_FILES_MAX)
 #define DESCRIPTORS_RESERVED 256 /* segments, files, control, resolver */
 
 static struct worker *keeper(struct engine *engine)

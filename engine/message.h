@@ -50,7 +50,9 @@ enum message_flags {
     /* Kept like the first ones: */
     MESSAGE_DATE_AT_DELIVERY = 1 << 10, /* a Date field is put before the header when it is sent */
     MESSAGE_VERP = 1 << 11,             /* the sender names the recipient: a transaction for each */
-    MESSAGE_FLAGS_KNOWN = ((1 << 4) - 1) | MESSAGE_DATE_AT_DELIVERY | MESSAGE_VERP,
+    MESSAGE_PICKED_UP = 1 << 12,        /* came as a file, not by SMTP */
+    MESSAGE_FLAGS_KNOWN =
+        ((1 << 4) - 1) | MESSAGE_DATE_AT_DELIVERY | MESSAGE_VERP | MESSAGE_PICKED_UP,
 };
 
 enum rcpt_state {

@@ -95,7 +95,8 @@ static void add_message(struct event *event, struct event_texts *texts, const st
     event->user = message_user(message);
     event->vmta_pool = message_pool(message);
     event->headers = message_headers(message);
-    event->source_type = BYTES("smtp");
+    bool picked_up = (message->flags & MESSAGE_PICKED_UP) != 0;
+    event->source_type = picked_up ? BYTES("pickup") : BYTES("smtp");
     if ((message->flags & MESSAGE_SOURCE_HIDDEN) == 0) {
         event->source_host = message_helo(message);
         event->source_ip = message_source_ip(message);

@@ -346,7 +346,8 @@ bool reception_blocked(const struct reception *reception)
     return reception->spare != NULL;
 }
 
-static uint32_t message_flags(const struct reception *reception, bool source_hidden)
+static uint32_t message_flags(const struct reception *reception,
+                              const struct reception_verdict *verdict)
 {
     const struct body *body = &reception->body;
     const struct header_filter *header = &body->header;
@@ -357,7 +358,8 @@ static uint32_t message_flags(const struct reception *reception, bool source_hid
         reception->sender_utf8 || reception->rcpt_utf8 || (header->non_ascii && !header->not_utf8);
     return (eight_bit ? MESSAGE_EIGHT_BIT : 0u) | (utf8 ? MESSAGE_SMTPUTF8 : 0u) |
            (body->dot_lines ? MESSAGE_DOT_LINES : 0u) |
-           (source_hidden ? MESSAGE_SOURCE_HIDDEN : 0u) |
+           (verdict->source_hidden ? MESSAGE_SOURCE_HIDDEN : 0u) |
+           (verdict->picked_up ? MESSAGE_PICKED_UP : 0u) |
            (reception->date_at_delivery ? MESSAGE_DATE_AT_DELIVERY : 0u) |
            (reception->verp ? MESSAGE_VERP : 0u);
 }
@@ -382,7 +384,7 @@ void reception_commit(struct reception *reception, const struct reception_verdic
                             .accepted_wall_ms = verdict->accepted_wall_ms,
                             .body_digest = crypto_digest_end(&reception->digest),
                             .body_size = reception->size,
-                            .flags = message_flags(reception, verdict->source_hidden),
+                            .flags = message_flags(reception, verdict),
                             .ret = reception->ret,
                             .tls_need = TLS_NEED_DEFAULT,
                             .rcpts = reception_rcpts(reception),

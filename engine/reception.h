@@ -130,7 +130,7 @@ bool reception_blocked(const struct reception *reception);
 struct reception_verdict {
     struct bytes vmta, job, envid, helo, source_ip, user, pool, headers;
     int64_t accepted_wall_ms;
-    bool source_hidden;
+    bool source_hidden, picked_up;
 };
 
 /* The message is whole: `answered` follows, never inside. Not while blocked. */

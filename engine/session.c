@@ -195,16 +195,27 @@ static enum session_refusal enter(struct session *session)
     return REFUSAL_FULL;
 }
 
-void sessions_accept(struct sessions *sessions, int fd, struct session_door *door)
+/* NULL: there is no room, and the descriptor is closed. */
+static struct session *make_session(struct sessions *sessions, int fd, bool own)
 {
     struct io *io = sessions->options.io;
     struct session *session = sessions->stopping ? NULL : slab_take(sessions->pool);
     sessions->status.connections++;
-    if (session == NULL || io_peer_address(io, fd, &session->peer) < 0 ||
-        io_local_address(io, fd, &session->local) < 0) {
+    if (session == NULL || (!own && (io_peer_address(io, fd, &session->peer) < 0 ||
+                                     io_local_address(io, fd, &session->local) < 0))) {
         sessions->status.refused++;
         slab_give(sessions->pool, session);
         io_close_abort(io, fd);
+        return NULL;
+    }
+    session->own = own;
+    return session;
+}
+
+static void accept_session(struct sessions *sessions, int fd, struct session_door *door, bool own)
+{
+    struct session *session = make_session(sessions, fd, own);
+    if (session == NULL) {
         return;
     }
     session->home = sessions;
@@ -221,6 +232,16 @@ void sessions_accept(struct sessions *sessions, int fd, struct session_door *doo
         session_log_opened(session);
     }
     session_start(session);
+}
+
+void sessions_accept(struct sessions *sessions, int fd, struct session_door *door)
+{
+    accept_session(sessions, fd, door, false);
+}
+
+void sessions_accept_own(struct sessions *sessions, int fd, struct session_door *door)
+{
+    accept_session(sessions, fd, door, true);
 }
 
 void session_take_workspace(struct session *session)

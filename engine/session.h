@@ -58,6 +58,10 @@ void session_door_close(struct session_door *door); /* NULL is accepted */
  * no room for it (it is told so and closed). */
 void sessions_accept(struct sessions *sessions, int fd, struct session_door *door);
 
+/* A stream to a program part of ours, which has no address: the door's source is the only one that
+ * holds for it, and its messages count as picked up (pickup.h). Else the same. */
+void sessions_accept_own(struct sessions *sessions, int fd, struct session_door *door);
+
 /* The configuration has changed: what was learned from the old one is not used any more, from
  * this call on. */
 void sessions_reload(struct sessions *sessions);

@@ -102,6 +102,7 @@ struct session {
     struct address peer, local;
     uint8_t stage, wait, refusal;
     bool listened, sending, eof, extended, ending, abort;
+    bool own; /* no client of the network's: sessions_accept_own */
     uint8_t helo_len;
     char helo[SESSION_NAME_MAX];
 };

@@ -150,7 +150,8 @@ static const char *on_mail(void *owner, const struct server_mail *mail)
 static const char *on_rcpt(void *owner, const struct server_rcpt *rcpt)
 {
     struct session *session = owner;
-    if (!session->source->always_allow_relaying) {
+    /* Who may put a file into the pickup directory may send. */
+    if (!session->source->always_allow_relaying && !session->own) {
         return "550 5.7.1 relaying denied";
     }
     return reception_rcpt(session->reception, rcpt) == RECEPTION_OK ? NULL : full;
@@ -188,7 +189,7 @@ static void add_trace(struct session *session)
     struct buffer trace;
     buffer_init(&trace, memory, sizeof(memory));
     buffer_put_string(&trace, "Received: ");
-    if (!session->source->hide_message_source) {
+    if (!session->source->hide_message_source && !session->own) {
         buffer_put_string(&trace, "from ");
         buffer_put(&trace, session->helo, session->helo_len);
         buffer_put_string(&trace, session->peer.family == ADDRESS_IPV6 ? " ([IPv6:" : " ([");
@@ -199,8 +200,10 @@ static void add_trace(struct session *session)
     const char *protocol = reception->smtputf8 ? "UTF8SMTP" : session->extended ? "ESMTP" : "SMTP";
     buffer_put_string(&trace, "by ");
     buffer_put_bytes(&trace, session_host_name(session));
-    buffer_put_string(&trace, " with ");
-    buffer_put_string(&trace, protocol);
+    if (!session->own) {
+        buffer_put_string(&trace, " with ");
+        buffer_put_string(&trace, protocol);
+    }
     struct bytes rcpt = reception_only_rcpt(reception);
     if (rcpt.len > 0 && !reception->rcpt_utf8) {
         buffer_put_string(&trace, "\r\n\tfor <");
@@ -569,9 +572,12 @@ static void answer(struct session *session, const char *reply, bool accepted)
 void session_commit(struct session *session)
 {
     char peer[ADDRESS_TEXT_MAX];
+    struct bytes helo = bytes_of(session->helo, session->helo_len);
+    struct bytes source_ip = bytes_from_string(address_text(&session->peer, peer));
     struct reception_verdict verdict = {
-        .helo = bytes_of(session->helo, session->helo_len),
-        .source_ip = bytes_from_string(address_text(&session->peer, peer)),
+        .helo = session->own ? BYTES("") : helo,
+        .source_ip = session->own ? BYTES("") : source_ip,
+        .picked_up = session->own,
         .accepted_wall_ms = io_wall_ms(session->home->options.io),
         .source_hidden = session->source->hide_message_source,
     };

@@ -16,6 +16,7 @@
 #include "net/tls.h"
 #include "notices.h"
 #include "outcome.h"
+#include "pickup.h"
 #include "policy/config.h"
 #include "resolve.h"
 #include "schedule.h"
@@ -241,6 +242,15 @@ int worker_start(struct worker *worker, struct error *error)
         0) {
         return -1;
     }
+    if (worker->index == ENGINE_KEEPER) {
+        worker->pickup = pickup_create(&(struct pickup_options){.io = worker->io,
+                                                                .sessions = worker->sessions,
+                                                                .helpers = worker->engine->helpers,
+                                                                .config = worker->config});
+        if (worker->pickup == NULL) {
+            return error_set(error, 71, "out of memory");
+        }
+    }
     return dummy_smtp_open(worker->dummy_smtp, error);
 }
 
@@ -259,9 +269,11 @@ void worker_unstart(struct worker *worker)
     }
     uint32_t open_count = worker->listening.count;
     listening_close(&worker->listening, on_listener_closed, &open_count);
+    pickup_stop(worker->pickup);
     sessions_stop(worker->sessions, on_sessions_stopped);
     dummy_smtp_stop(worker->dummy_smtp);
-    while (open_count > 0 || !worker->sessions_stopped || !dummy_smtp_gone(worker->dummy_smtp)) {
+    while (open_count > 0 || !worker->sessions_stopped || !pickup_is_idle(worker->pickup) ||
+           !dummy_smtp_gone(worker->dummy_smtp)) {
         int result = io_run(worker->io, UINT64_MAX);
         assert(result == 0);
     }
@@ -302,13 +314,15 @@ void worker_drain(struct worker *worker)
     }
     worker->draining = true;
     listening_close(&worker->listening, NULL, NULL);
+    pickup_stop(worker->pickup);
     sessions_drain(worker->sessions, on_sessions_drained);
     schedule_drain(worker->scheduler);
 }
 
 bool worker_drained(const struct worker *worker)
 {
-    return worker->sessions_drained && scheduler_attempt_count(worker->scheduler) == 0;
+    return worker->sessions_drained && pickup_is_idle(worker->pickup) &&
+           scheduler_attempt_count(worker->scheduler) == 0;
 }
 
 static void on_sessions_stopped(void *owner)
@@ -320,6 +334,7 @@ void worker_abort(struct worker *worker)
 {
     worker->aborted = true;
     listening_close(&worker->listening, NULL, NULL);
+    pickup_stop(worker->pickup);
     sessions_stop(worker->sessions, on_sessions_stopped);
     notices_stop(worker->notices);
     dummy_smtp_stop(worker->dummy_smtp);
@@ -328,8 +343,9 @@ void worker_abort(struct worker *worker)
 
 bool worker_gone(const struct worker *worker)
 {
-    return worker->sessions_stopped && dummy_smtp_gone(worker->dummy_smtp) &&
-           notices_idle(worker->notices) && scheduler_attempt_count(worker->scheduler) == 0;
+    return worker->sessions_stopped && pickup_is_idle(worker->pickup) &&
+           dummy_smtp_gone(worker->dummy_smtp) && notices_idle(worker->notices) &&
+           scheduler_attempt_count(worker->scheduler) == 0;
 }
 
 void worker_reload(struct worker *worker, const struct config *config)
@@ -338,6 +354,9 @@ void worker_reload(struct worker *worker, const struct config *config)
     note_host_name(worker);
     vmta_chooser_reload(worker->vmtas, config);
     sessions_reload(worker->sessions);
+    if (worker->pickup != NULL) {
+        pickup_reload(worker->pickup, config);
+    }
     dummy_smtp_reload(worker->dummy_smtp, config); /* first: a port may change hands */
     listening_reload(&worker->listening, config);
     schedule_reload(worker->scheduler, config);
@@ -346,6 +365,7 @@ void worker_reload(struct worker *worker, const struct config *config)
 
 void worker_destroy(struct worker *worker)
 {
+    pickup_destroy(worker->pickup);
     sessions_destroy(worker->sessions);
     dummy_smtp_destroy(worker->dummy_smtp);
     vmta_chooser_destroy(worker->vmtas);

@@ -21,6 +21,7 @@ struct io;
 struct notices;
 struct outcomes;
 struct attempts;
+struct pickup;
 struct resolver;
 struct scheduler;
 struct sessions;
@@ -46,6 +47,7 @@ struct worker {
     struct sessions *sessions;
     struct listening listening;
     struct dummy_smtp *dummy_smtp;
+    struct pickup *pickup; /* the keeper's */
     struct dialogue_log dialogue_log;
     bool draining, sessions_drained, aborted, sessions_stopped;
     uint64_t turns;

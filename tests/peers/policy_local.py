@@ -359,5 +359,152 @@ def pipe_options(world):
     check(code != 0 and "no macro begins '$nobody'" in said, said)
 
 
+class Pickup:
+    """The two directories, and files put into the first one as a careful program does."""
+
+    def __init__(self, world):
+        self.path, self.bad = folder(world, "pickup"), folder(world, "bad")
+        self.directive = f"pickup {self.path} {self.bad}"
+        self.count = 0
+
+    def put(self, text, name=None, old=True):
+        self.count += 1
+        name = name or f"m{self.count}"
+        hidden = self.path / f".{name}"
+        hidden.write_bytes(text if isinstance(text, bytes) else text.encode())
+        if old:
+            os.utime(hidden, (1, 1))
+        hidden.rename(self.path / name)
+
+    def names(self):
+        return sorted(one.name for one in self.path.iterdir())
+
+    def bad_names(self):
+        return sorted(one.name for one in self.bad.iterdir())
+
+
+ENVELOPE = "x-sender: sender@in.test\nx-receiver: a@a.test\n"
+
+
+# effect: global pickup
+@test("pickup: a file becomes a message as a client's would, and is removed")
+def pickup(world):
+    mx, put = world.mx(), Pickup(world)
+    engine = world.engine(globals=put.directive)
+    put.put("X-Sender: <sender@in.test>\r\nx-receiver: a@a.test\r\nX-RECEIVER: <b@b.test>\r\n"
+            "Subject: x\r\n\r\n.dot\r\nlast")
+    put.put(ENVELOPE + "Subject: y\n\nx-receiver: evil@a.test\n")
+    put.put("x-sender:\nx-receiver: c@a.test\nx-envelope-end: yes\nx-receiver: evil@a.test\n\ny\n")
+    records = engine.wait_records("d", 4)
+    engine.wait_empty()
+    check_equal((put.names(), put.bad_names()), ([], []), "left in the directories")
+    check_equal(sorted(one["rcpt"] for one in records),
+                ["a@a.test", "a@a.test", "b@b.test", "c@a.test"], "recipients")
+    received = {(one.sender, rcpt): one.data for one in mx.messages
+                for rcpt in one.accepted_rcpts}
+    first = received["sender@in.test", "b@b.test"]
+    check(first.startswith(b"Received: by "), first)
+    check(first.endswith(b"Subject: x\r\n\r\n.dot\r\nlast\r\n"), first)
+    check(received["", "c@a.test"].endswith(b"\nx-receiver: evil@a.test\r\n\r\ny\r\n"), received)
+    got = engine.records("r")
+    check_equal({(one["srcType"], one.get("srcMta")) for one in got}, {("pickup", None)},
+                "of r")
+    check_equal({one["srcType"] for one in records}, {"pickup"}, "srcType of d")
+
+
+@test("pickup: what is being written waits, and what is no file")
+def pickup_waits(world):
+    world.mx()
+    put = Pickup(world)
+    engine = world.engine(globals=put.directive)
+    text = ENVELOPE + "\nx\n"
+    for name in ("#a", "b.tmp"):
+        put.put(text, name)
+    (put.path / ".c").write_text(text)
+    (put.path / "folder").mkdir()
+    (world.work / "other").write_text(text)
+    (put.path / "link").symlink_to(world.work / "other")
+    begin = time.monotonic()
+    put.put(text, "new", old=False)
+    engine.wait_records("d", 1)
+    check(time.monotonic() - begin > 0.9, "a file of this second was taken")
+    time.sleep(1.2)
+    check_equal(put.names(), ["#a", ".c", "b.tmp", "folder", "link"], "left")
+    check_equal(len(engine.records("d")), 1, "messages")
+
+
+@test("pickup: what never can be a message is moved away, and the log says why")
+def pickup_bad(world):
+    world.mx()
+    put = Pickup(world)
+    engine = world.engine(globals=put.directive)
+    (put.bad / "same").write_text("was there")
+    wrong = {"none": ("Subject: x\n\n", "does not begin with x-sender"),
+             "empty": ("", "does not begin with x-sender"),
+             "same": ("x-receiver: a@a.test\n\nx\n", "does not begin with x-sender"),
+             "address": ("x-sender: a@in.test\nx-receiver: a@b c@d\n\nx\n", "RCPT TO"),
+             "inject": ("x-sender: a@in.test\nx-receiver: a@a.test> NOTIFY=NEVER\n\nx\n",
+                        "no address"),
+             "cr": (ENVELOPE + "\na\rb\n", "Bare CR"), "nul": (ENVELOPE + "\na\0b\n", "NUL"),
+             "vmta": (ENVELOPE + "x-virtual-mta: \n\nx\n", None)}
+    for name, (text, _) in wrong.items():
+        put.put(text, name)
+    engine.wait_records("d", 1)  # the last of them is right: the header is only removed
+    wait_for(lambda: not put.names(), lambda: f"all are gone: {put.names()}")
+    check_equal(put.bad_names(), sorted([*(set(wrong) - {"vmta"}), "same.1"]), "moved away")
+    check_equal((put.bad / "same").read_text(), "was there", "what was there")
+    for name, (_, why) in wrong.items():
+        if why is not None:
+            check(any(f"/{name}: " in line and why in line
+                      for line in engine.process.text().splitlines()), f"{name}: {why}")
+
+
+# effect: global pickup-remove-dot
+@test("pickup-remove-dot: doubled dots become one, and a last line of one dot the end")
+def pickup_dots(world):
+    mx, put = world.mx(), Pickup(world)
+    engine = world.engine(globals=f"{put.directive}\npickup-remove-dot yes")
+    put.put(ENVELOPE + "Subject: x\n\n..a\n.\nb\n.\n")
+    engine.wait_records("d", 1)
+    content = mx.messages[0].data
+    check(content.endswith(b"\r\n\r\n.a\r\n\r\nb\r\n"), content)
+
+
+@test("pickup: <source {pickup}> holds, and refusals for now leave the file")
+def pickup_source(world):
+    mx, put = world.mx(), Pickup(world)
+    source = "<source {pickup}>\n    max-message-size 2000b\n    process-x-job yes\n</source>\n"
+    engine = world.engine(globals=put.directive, extra=source)
+    put.put(ENVELOPE + "X-Job: j1\nSubject: x\n\nx\n")
+    put.put(ENVELOPE + "\n" + "x" * 900 + "\n" + "y" * 990 + "\n" + "z" * 990 + "\n", "large")
+    record = engine.wait_records("d", 1)[0]
+    check_equal(record["jobId"], "j1", "job")
+    wait_for(lambda: put.bad_names() == ["large"], "the large one is moved away")
+    check_equal(len(mx.messages), 1, "messages")
+
+
+@test("pickup: a restart in the middle loses nothing")
+def pickup_restart(world):
+    world.mx()
+    put = Pickup(world)
+    engine = world.engine(globals=put.directive, workers=2)
+    for i in range(300):
+        put.put(f"x-sender: s@in.test\nx-receiver: u{i}@a.test\n\nx\n")
+    wait_for(lambda: len(put.names()) < 280, "some are taken")
+    engine.stop()
+    left = len(put.names())
+    taken = len(engine.records("r"))
+    check_equal(taken + left, 300, "taken and left after a drain")
+    engine.start()
+    wait_for(lambda: len(put.names()) < left, "it goes on")
+    engine.kill()
+    engine.start()
+    wait_for(lambda: len({one["rcpt"] for one in engine.records("d")}) == 300,
+             "every recipient is delivered")
+    wait_for(lambda: not put.names(), "no file is left")
+    again = len(engine.records("r")) - 300
+    check(0 <= again <= 1, f"taken twice after a kill: {again}")
+
+
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0]))
