@@ -18,6 +18,7 @@
 #include "site.h"
 
 #define GATE_RETRY_MS 1000
+#define ABOVE_MAX     64 /* of those who wait with a higher priority are counted at once */
 
 /* ---- gates ---- */
 
@@ -337,6 +338,9 @@ static void on_plea(struct letter *letter)
 
 bool gates_idle(struct gates *gates, struct gate_places *places)
 {
+    if (places->promised) {
+        return false; /* since it worked: gates_must_yield */
+    }
     for (int slot = 0; slot < GATE_SLOTS; slot++) {
         struct gate *gate = places->gates[slot];
         if (gate == NULL) {
@@ -363,6 +367,50 @@ void gates_busy(struct gate_places *places)
     }
 }
 
+/* ---- priorities ---- */
+
+static uint8_t highest_waiting(const struct gate *gate)
+{
+    const struct list_node *first = list_first(&gate->waiting);
+    return first == NULL ? 0 : site_priority(CONTAINER_OF(first, struct site, node));
+}
+
+/* One of a higher priority waits there, here or on another worker. */
+static bool is_outranked(const struct gates *gates, const struct gate *gate, uint8_t priority)
+{
+    uint64_t above = limit_waiting_above(gate->limit, priority) & ~bit_of(gates);
+    return above != 0 || highest_waiting(gate) > priority;
+}
+
+/* How many, as far as this worker can tell; not more than there are places to wait for. */
+static uint64_t wanted_above(const struct gates *gates, const struct gate *gate, uint8_t priority)
+{
+    uint64_t above = limit_waiting_above(gate->limit, priority) & ~bit_of(gates);
+    uint64_t count = (uint64_t)__builtin_popcountll(above);
+    for (const struct list_node *node = list_first(&gate->waiting);
+         node != NULL && count < ABOVE_MAX &&
+         site_priority(CONTAINER_OF(node, struct site, node)) > priority;
+         node = list_next(&gate->waiting, node)) {
+        count++;
+    }
+    return count;
+}
+
+bool gates_must_yield(struct gates *gates, struct gate_places *places, uint8_t priority)
+{
+    for (int slot = 0; slot < GATE_SLOTS && !places->promised; slot++) {
+        struct gate *gate = places->gates[slot];
+        if (gate == NULL || limit_waiting(gate->limit) == 0) {
+            continue;
+        }
+        uint64_t wanted = wanted_above(gates, gate, priority);
+        if (wanted > 0 && limit_promise(gate->limit, wanted)) {
+            promise_others(places, gate);
+        }
+    }
+    return places->promised;
+}
+
 /* ---- waiting ---- */
 
 void gates_wait(struct gates *gates, struct gate *gate, struct site *site)
@@ -372,10 +420,11 @@ void gates_wait(struct gates *gates, struct gate *gate, struct site *site)
         /* Full again: whoever releases next wakes it again. It was the first and tried in vain,
          * as the one behind each that opens does; at the back it might never be served. */
         end_wake(gates, gate, site);
-        list_push_front(&gate->waiting, &site->node);
+        site_insert(&gate->waiting, site, true);
     } else {
-        list_push_back(&gate->waiting, &site->node);
+        site_insert(&gate->waiting, site, false);
     }
+    limit_set_priority(gate->limit, gates->worker, highest_waiting(gate));
     gate->waiting_count++;
     if (!list_linked(&gate->node)) {
         list_push_back(&gates->waiting, &gate->node);
@@ -396,6 +445,8 @@ void gates_leave(struct gates *gates, const struct site *site)
         list_remove(&gate->node);
         limit_stop_waiting(gate->limit, gates->worker);
         note_use(gates, gate);
+    } else {
+        limit_set_priority(gate->limit, gates->worker, highest_waiting(gate));
     }
 }
 
@@ -447,10 +498,30 @@ void gates_release(struct gates *gates, struct gate_places *places)
     *places = (struct gate_places){0};
 }
 
-static bool take_one(const struct gates *gates, struct gate *gate, bool may_wait)
+static bool may_take(const struct gates *gates, const struct gate *gate, uint8_t priority)
 {
-    bool taken =
-        may_wait ? limit_take_or_wait(gate->limit, 1, gates->worker) : limit_take(gate->limit, 1);
+    return limit_waiting(gate->limit) == 0 || !is_outranked(gates, gate, priority);
+}
+
+/* False: the worker is on the list of those to be woken. */
+static bool take_or_wait(struct gates *gates, struct gate *gate, uint8_t priority)
+{
+    bool may = may_take(gates, gate, priority);
+    if (may && limit_take(gate->limit, 1)) {
+        return true;
+    }
+    uint8_t highest = highest_waiting(gate);
+    limit_set_priority(gate->limit, gates->worker, highest > priority ? highest : priority);
+    if (may) {
+        return limit_take_or_wait(gate->limit, 1, gates->worker);
+    }
+    limit_wait(gate->limit, gates->worker);
+    return false;
+}
+
+static bool take_one(struct gates *gates, struct gate *gate, uint8_t priority, bool may_wait)
+{
+    bool taken = may_wait ? take_or_wait(gates, gate, priority) : limit_take(gate->limit, 1);
     gate->held_count += taken;
     return taken;
 }
@@ -459,7 +530,7 @@ static struct gate *take(struct gates *gates, const struct gate_places *places, 
 {
     for (int slot = 0; slot < GATE_SLOTS; slot++) {
         struct gate *gate = places->gates[slot];
-        if (gate == NULL || take_one(gates, gate, may_wait)) {
+        if (gate == NULL || take_one(gates, gate, places->priority, may_wait)) {
             continue;
         }
         while (slot-- > 0) {

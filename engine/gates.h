@@ -40,6 +40,7 @@ struct gate_places {
     struct gate *gates[GATE_SLOTS];          /* NULL: none of that kind */
     struct list_node idle_nodes[GATE_SLOTS]; /* in `idle` of each, while it rests */
     bool promised;                           /* it closes because somebody waits */
+    uint8_t priority;                        /* of who takes them: gates_take */
 };
 
 /* A request between workers, about one limit: somebody waits for it, so close what rests. */
@@ -117,7 +118,8 @@ struct gate *gates_obtain(struct gates *gates, struct limit *limit, enum gate_sl
  * after the next, and while it is used. NULL: no memory, or GATES_PASSING_MAX are in use. */
 struct gate *gates_join(struct gates *gates, const struct gate_passing *of);
 
-/* Takes a place of each gate named, or of none. NULL: taken. Else this one has none, and a site
+/* Takes a place of each gate named, or of none; not before one of a higher priority that waits.
+ * NULL: taken. Else this one has none, and a site
  * must wait there now. */
 struct gate *gates_take(struct gates *gates, const struct gate_places *places);
 
@@ -132,9 +134,13 @@ void gates_release(struct gates *gates, struct gate_places *places);
 bool gates_idle(struct gates *gates, struct gate_places *places);
 void gates_busy(struct gate_places *places); /* also where it does not rest */
 
-/* The site, which is in no other list by `node`, waits here from now on; behind others, but if it
- * was woken for this gate it keeps its turn. Its wake, if any, goes on. Connections that rest here
- * are told to give way, as many as are wanted. */
+/* A connection that works for a site of this priority: must it end after what it carries, because a
+ * site of a higher one waits for one of its places? Then the place is promised. */
+bool gates_must_yield(struct gates *gates, struct gate_places *places, uint8_t priority);
+
+/* The site, which is in no other list by `node`, waits here from now on; behind others of its
+ * priority, but if it was woken for this gate it keeps its turn. Its wake, if any, goes on.
+ * Connections that rest here are told to give way, as many as are wanted. */
 void gates_wait(struct gates *gates, struct gate *gate, struct site *site);
 
 /* Instead of gates_wait at the gate that gates_take named: the site looks elsewhere. */

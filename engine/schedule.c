@@ -57,7 +57,7 @@ static void make_ready(struct site *site)
     struct scheduler *scheduler = site->scheduler;
     leave_place(site);
     site->wait = SITE_READY;
-    list_push_back(&site->lane->ready, &site->node);
+    site_insert(&site->lane->ready, site, false);
     if (!list_linked(&site->lane->ready_node)) {
         list_push_back(&scheduler->lanes_ready, &site->lane->ready_node);
     }
@@ -116,7 +116,8 @@ static struct gate_places places_for(const struct site *site)
         return (struct gate_places){
             .gates = {[GATE_TOTAL] = is_file ? scheduler->files : scheduler->commands}};
     }
-    return (struct gate_places){.gates = {[GATE_VMTA] = site->lane->gate,
+    return (struct gate_places){.priority = site_priority(site),
+                                .gates = {[GATE_VMTA] = site->lane->gate,
                                           [GATE_TOTAL] = site->scheduler->total,
                                           [GATE_DOMAIN] = site->domain_gate,
                                           [GATE_PROVIDER] = site->provider_gate,
@@ -402,6 +403,11 @@ struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *a
         return NULL; /* those from other addresses may */
     }
     if (stands_in_the_way(site, attempt)) {
+        attempt->used_up = true;
+        return NULL;
+    }
+    if (site->settings->allow_priority_interruption &&
+        gates_must_yield(&scheduler->gates, &attempt->places, site_priority(site))) {
         attempt->used_up = true;
         return NULL;
     }

@@ -1,6 +1,7 @@
 #include "site.h"
 
 #include "base/timers.h"
+#include "policy/settings.h"
 
 uint32_t site_sendable_count(const struct site *site)
 {
@@ -35,6 +36,35 @@ void site_refresh(struct site *site, uint64_t now_ms)
         } else if (!sendable && linked) {
             list_remove(&queue->sendable_node);
         }
+    }
+}
+
+uint8_t site_priority(const struct site *site)
+{
+    return (uint8_t)site->settings->queue_priority;
+}
+
+static uint8_t priority_at(const struct list_node *node)
+{
+    return site_priority(CONTAINER_OF(node, struct site, node));
+}
+
+void site_insert(struct list *list, struct site *site, bool first)
+{
+    const uint8_t priority = site_priority(site), more = first ? 0 : 1;
+    struct list_node *before = NULL, *node = list_empty(list) ? NULL : list->head.prev;
+    if (node != NULL && priority_at(node) + more > priority) {
+        before = node; /* as nearly always */
+    } else {
+        for (node = list_first(list); node != NULL && priority_at(node) + more > priority;
+             node = list_next(list, node)) {
+            before = node;
+        }
+    }
+    if (before == NULL) {
+        list_push_front(list, &site->node);
+    } else {
+        list_insert_after(before, &site->node);
     }
 }
 

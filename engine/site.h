@@ -99,6 +99,13 @@ uint32_t site_rcpt_count(const struct site *site);
 /* Puts each queue into `sendable` or takes it out, as it now is. */
 void site_refresh(struct site *site, uint64_t now_ms);
 
+/* Into a list by `node`: in front of those of a lower priority; behind those of the same, or, with
+ * `first`, in front of them. The cost is the sites of a higher one, and nothing without them. */
+void site_insert(struct list *list, struct site *site, bool first);
+
+/* Of all its queues, 0..100. */
+uint8_t site_priority(const struct site *site);
+
 /* The queue for this need, or NULL. */
 struct queue *site_queue(const struct site *site, enum tls_need tls_need);
 

@@ -23,6 +23,7 @@ struct limit {
     _Atomic uint64_t max;
     _Atomic uint64_t waiting, tried, idle; /* bitmaps of workers */
     _Atomic uint32_t last_woken, last_idle, promised;
+    _Atomic uint8_t priority[LIMIT_WORKERS_MAX]; /* of who waits */
     /* Cold: what the table finds it by. */
     _Alignas(CACHE_LINE) struct map_entry entry;
     struct list_node node;
@@ -200,13 +201,35 @@ static uint32_t next_in_turn(uint64_t bits, uint32_t last)
     return (uint32_t)__builtin_ctzll(after != 0 ? after : bits);
 }
 
+static uint8_t priority_of(const struct limit *limit, uint32_t worker)
+{
+    return atomic_load_explicit(&limit->priority[worker], memory_order_relaxed);
+}
+
+/* Of these workers those of the highest priority. */
+static uint64_t most_urgent(const struct limit *limit, uint64_t bits)
+{
+    uint8_t highest = 0;
+    uint64_t urgent = 0;
+    for (; bits != 0; bits &= bits - 1) {
+        uint32_t worker = (uint32_t)__builtin_ctzll(bits);
+        uint8_t priority = priority_of(limit, worker);
+        if (priority > highest) {
+            highest = priority;
+            urgent = 0;
+        }
+        urgent |= priority == highest ? bit_of(worker) : 0;
+    }
+    return urgent;
+}
+
 /* Clears the next waiting bit in turn, leaving out `except`, and adds it to the wakes. */
 static bool wake_next(struct limit *limit, uint64_t except, struct limit_wakes *wakes)
 {
     uint64_t bits;
     while ((bits = atomic_load(&limit->waiting) & ~except) != 0) {
         uint32_t last = atomic_load_explicit(&limit->last_woken, memory_order_relaxed);
-        uint32_t worker = next_in_turn(bits, last);
+        uint32_t worker = next_in_turn(most_urgent(limit, bits), last);
         if ((atomic_fetch_and(&limit->waiting, ~bit_of(worker)) & bit_of(worker)) != 0) {
             atomic_store_explicit(&limit->last_woken, worker, memory_order_relaxed);
             wakes->workers |= bit_of(worker);
@@ -287,6 +310,26 @@ bool limit_take_or_wait(struct limit *limit, uint64_t n, uint32_t worker)
     }
     atomic_fetch_and(&limit->tried, ~bit);
     return true;
+}
+
+void limit_wait(struct limit *limit, uint32_t worker)
+{
+    atomic_fetch_or(&limit->waiting, bit_of(worker));
+}
+
+void limit_set_priority(struct limit *limit, uint32_t worker, uint8_t priority)
+{
+    atomic_store_explicit(&limit->priority[worker], priority, memory_order_relaxed);
+}
+
+uint64_t limit_waiting_above(const struct limit *limit, uint8_t priority)
+{
+    uint64_t above = 0;
+    for (uint64_t bits = atomic_load(&limit->waiting); bits != 0; bits &= bits - 1) {
+        uint32_t worker = (uint32_t)__builtin_ctzll(bits);
+        above |= priority_of(limit, worker) > priority ? bit_of(worker) : 0;
+    }
+    return above;
 }
 
 void limit_stop_waiting(struct limit *limit, uint32_t worker)

@@ -93,6 +93,16 @@ bool limit_take(struct limit *limit, uint64_t n);
 /* The same; on false `worker` is on the list of those to be woken. */
 bool limit_take_or_wait(struct limit *limit, uint64_t n, uint32_t worker);
 
+/* The same, but nothing is taken: another one's turn comes first. */
+void limit_wait(struct limit *limit, uint32_t worker);
+
+/* The highest priority among the worker's waiters, before they wait. A release wakes a worker of
+ * the highest one; those of the same are woken in turn. */
+void limit_set_priority(struct limit *limit, uint32_t worker, uint8_t priority);
+
+/* The workers that wait with a higher one, a bit each. */
+uint64_t limit_waiting_above(const struct limit *limit, uint8_t priority);
+
 /* The worker has no waiter here any more. A wake for it may be under way already: it has to be
  * passed on when it comes. */
 void limit_stop_waiting(struct limit *limit, uint32_t worker);
