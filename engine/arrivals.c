@@ -5,7 +5,7 @@
 
 #include "io/io.h"
 #include "outcome.h"
-#include "policy/destination.h"
+#include "routing.h"
 #include "schedule.h"
 #include "spools.h"
 #include "vmta/registry.h"
@@ -31,6 +31,7 @@ struct arrivals {
     struct spools *spools;
     struct mailboxes *mailboxes;
     struct registry *registry;
+    struct mx_table *mx_table;
     struct scheduler **schedulers;
     const struct config *config;
     uint32_t keeper, workers;
@@ -63,6 +64,7 @@ struct arrivals *arrivals_create(const struct arrivals_options *options)
     arrivals->spools = options->spools;
     arrivals->mailboxes = options->mailboxes;
     arrivals->registry = options->registry;
+    arrivals->mx_table = options->mx_table;
     arrivals->schedulers = options->schedulers;
     arrivals->config = options->config;
     arrivals->keeper = options->keeper;
@@ -181,9 +183,12 @@ static void hand_over(struct arrivals *arrivals, struct rcpt *rcpt,
 
 static void route(struct arrivals *arrivals, struct rcpt *rcpt)
 {
-    struct destination to = destination_of(
-        arrivals->config, (struct destination){.vmta = message_vmta(rcpt_message(rcpt)),
-                                               .domain = rcpt_domain(rcpt)});
+    struct routing routing = {.config = arrivals->config,
+                              .mx_table = arrivals->mx_table,
+                              .now_ms = io_now_ms(arrivals->io)};
+    struct destination to =
+        routing_of(&routing, (struct destination){.vmta = message_vmta(rcpt_message(rcpt)),
+                                                  .domain = rcpt_domain(rcpt)});
     hand_over(arrivals, rcpt, count_in(arrivals, to), to);
 }
 

@@ -1,6 +1,6 @@
 /* Arrivals: from the spool to the owners of queues.
  *
- * On the keeper's worker, which alone says which site a recipient goes to (policy/destination.h):
+ * On the keeper's worker, which alone says which site a recipient goes to (routing.h):
  * those of a message that has become durable or was found at start, and those that an owner gives
  * back because they belong elsewhere. They go to the worker that owns the site: directly where
  * that is the keeper, else in batches, one letter per worker and direction at a time. Allocates
@@ -13,7 +13,7 @@
 
 #include "io/mailbox.h"
 #include "message.h"
-#include "policy/destination.h"
+#include "routing.h"
 
 struct arrivals;
 struct config;
@@ -27,6 +27,7 @@ struct arrivals_options {
     struct spools *spools;
     struct mailboxes *mailboxes;
     struct registry *registry;     /* NULL with one worker */
+    struct mx_table *mx_table;     /* NULL: no roll-ups */
     struct scheduler **schedulers; /* by worker */
     const struct config *config;
     uint32_t keeper, workers;

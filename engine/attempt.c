@@ -349,6 +349,14 @@ static uint16_t best_addresses(const struct route *route)
     return count;
 }
 
+static bool is_served(const void *owner, const char *host)
+{
+    const struct site *site = owner;
+    return site->settings->smtp_hosts.count > 0 ||
+           config_rollup_serves(site->scheduler->config, site_domain(site),
+                                bytes_from_string(host));
+}
+
 static void on_resolved(struct resolve_request *request, struct route *route)
 {
     struct resolve_job *job = CONTAINER_OF(request, struct resolve_job, request);
@@ -369,8 +377,23 @@ static void on_resolved(struct resolve_request *request, struct route *route)
         attempt_finish(attempt);
         return;
     }
-    free(job);
     attempt->route = route;
+    bool stays = schedule_hosts_known(attempt->site, attempt->queue, request->domain, &request->mx,
+                                      route->expires_ms);
+    free(job);
+    if (!stays) {
+        attempt_finish(attempt); /* nobody's failure */
+        return;
+    }
+    if (attempt->site->is_rollup) {
+        route_keep(route, is_served, attempt->site);
+    }
+    if (route->address_count == 0) {
+        attempt_note_error(attempt, "dns", "4.4.4", "no host has an address that is named for",
+                           attempt->site->name);
+        attempt_finish(attempt);
+        return;
+    }
     attempt->best_count = best_addresses(route);
     if (attempt->best_count > 0) {
         attempt->address_start = (uint16_t)(attempt->site->route_turn++ % attempt->best_count);
@@ -387,6 +410,11 @@ static void on_resolved(struct resolve_request *request, struct route *route)
 static void start_resolving(struct attempt *attempt)
 {
     struct attempts *attempts = attempt->attempts;
+    char domain[DNS_NAME_MAX];
+    if (!schedule_domain_to_resolve(attempt->site, attempt->queue, domain)) {
+        attempt_finish(attempt); /* others took what waited */
+        return;
+    }
     struct resolve_job *job = calloc(1, sizeof *job);
     if (job == NULL) {
         attempt_note_error(attempt, "dns", "4.3.0", "out of memory", "");
@@ -397,8 +425,6 @@ static void start_resolving(struct attempt *attempt)
     job->request.done = on_resolved;
     attempt->resolving = job;
     const struct vmta *vmta = &attempt->site->lane->vmta;
-    char domain[DNS_NAME_MAX];
-    snprintf(domain, sizeof domain, "%.*s", BYTES_FMT(site_domain(attempt->site)));
     resolve_domain(attempts->resolver, &job->request, domain, attempt->site->settings,
                    vmta_has_family(vmta, ADDRESS_IPV4), vmta_has_family(vmta, ADDRESS_IPV6));
 }

@@ -24,6 +24,7 @@
 #include "source_check.h"
 #include "spools.h"
 #include "vmta/limits.h"
+#include "vmta/mx_table.h"
 #include "vmta/open_sites.h"
 #include "vmta/registry.h"
 
@@ -120,13 +121,14 @@ struct engine *engine_create(const struct engine_options *options, struct error 
     engine->common_rates = common_rates_create();
     engine->open_sites = open_sites_create();
     engine->helpers = work_pool_create(HELPERS, HELPER_JOBS_MAX);
+    engine->mx_table = mx_table_create(MX_TABLE_DOMAINS_MAX);
     bool alone = engine->worker_count == 1;
     if (!alone) {
         engine->registry = registry_create(engine->worker_count, ENGINE_KEEPER, SCHEDULE_SITES_MAX);
     }
     if (engine->mailboxes == NULL || engine->limits == NULL || engine->callers == NULL ||
         engine->common_rates == NULL || engine->open_sites == NULL || engine->helpers == NULL ||
-        (!alone && engine->registry == NULL)) {
+        engine->mx_table == NULL || (!alone && engine->registry == NULL)) {
         error_set(error, EX_SOFTWARE_, "out of memory");
         engine->config = NULL; /* still the caller's */
         engine_destroy(engine);
@@ -701,6 +703,7 @@ void engine_destroy(struct engine *engine)
     work_pool_destroy(engine->helpers);
     callers_destroy(engine->callers);
     registry_destroy(engine->registry);
+    mx_table_destroy(engine->mx_table);
     open_sites_destroy(engine->open_sites);
     common_rates_destroy(engine->common_rates);
     limits_destroy(engine->limits);

@@ -26,6 +26,7 @@ struct work_pool;
 struct limits;
 struct mailboxes;
 struct open_sites;
+struct mx_table;
 struct registry;
 struct scheduler;
 struct spools;
@@ -70,6 +71,7 @@ struct engine {
     struct open_sites *open_sites;
     struct work_pool *helpers;
     struct registry *registry; /* NULL with one worker */
+    struct mx_table *mx_table;
     struct callers *callers;
     struct spools *spools;
     struct arrivals *arrivals;

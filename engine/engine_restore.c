@@ -96,6 +96,7 @@ int engine_restore(struct engine *engine, struct error *error)
         .spools = engine->spools,
         .mailboxes = engine->mailboxes,
         .registry = engine->registry,
+        .mx_table = engine->mx_table,
         .schedulers = engine->schedulers,
         .config = engine->config,
         .keeper = ENGINE_KEEPER,

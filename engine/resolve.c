@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "io/io.h"
+#include "mx_hosts.h"
 #include "policy/domain.h"
 
 #define ROUTE_LIFE_MIN_MS 30000 /* a route is asked for again after its TTL, at least so long */
@@ -80,6 +81,24 @@ void route_unref(struct route *route)
 {
     if (route != NULL && --route->refs == 0) {
         free(route);
+    }
+}
+
+void route_keep(struct route *route, bool (*keep)(const void *owner, const char *host),
+                const void *owner)
+{
+    struct route all = *route;
+    route->host_count = route->address_count = 0;
+    for (uint32_t i = 0; i < all.host_count; i++) {
+        struct route_host host = all.hosts[i];
+        if (!keep(owner, host.name)) {
+            continue;
+        }
+        memmove(&route->addresses[route->address_count], &all.addresses[host.first_address],
+                host.address_count * sizeof route->addresses[0]);
+        host.first_address = (uint16_t)route->address_count;
+        route->address_count += host.address_count;
+        route->hosts[route->host_count++] = host;
     }
 }
 
@@ -166,6 +185,9 @@ static void take_mx_answer(struct mx_question *question)
     if (query->mx_count == 1 && strcmp(query->mx[0].host, ".") == 0) {
         work->null_mx = true; /* RFC 7505: this domain takes no mail */
         return;
+    }
+    if (question->for_mailbox) {
+        mx_hosts_read(&work->request->mx, work->request->mx_best, query->mx, query->mx_count);
     }
     uint32_t count = cut_at_self(work, query->mx, query->mx_count);
     for (uint32_t i = 0; i < count; i++) {
@@ -390,15 +412,19 @@ static void add_hosts(struct resolve_work *work, struct route *route, bool alias
     }
 }
 
-static uint64_t hash_best_hosts(const struct route *route)
+/* Of the best MX hosts, whether they are used or not. */
+static void note_mx_addresses(struct resolve_work *work)
 {
-    uint64_t hash = 0; /* a sum does not depend on the order */
-    for (uint32_t i = 0; i < route->host_count; i++) {
-        if (route->hosts[i].preference == route->hosts[0].preference) {
-            hash += bytes_hash_nocase(bytes_from_string(route->hosts[i].name));
+    uint32_t best = UINT32_MAX;
+    for (uint32_t i = 0; i < work->candidate_count; i++) {
+        best = work->candidates[i].rank < best ? work->candidates[i].rank : best;
+    }
+    for (uint32_t i = 0; i < work->candidate_count; i++) {
+        const struct candidate *candidate = &work->candidates[i];
+        for (uint32_t k = 0; candidate->rank == best && k < candidate->query.address_count; k++) {
+            mx_hosts_add_address(&work->request->mx, &candidate->query.addresses[k]);
         }
     }
-    return hash;
 }
 
 static bool ask_other_family(struct resolve_work *work);
@@ -432,7 +458,7 @@ static void build(struct resolve_work *work)
     life_ms = life_ms < ROUTE_LIFE_MIN_MS ? ROUTE_LIFE_MIN_MS : life_ms;
     life_ms = life_ms > ROUTE_LIFE_MAX_MS ? ROUTE_LIFE_MAX_MS : life_ms;
     route->expires_ms = io_now_ms(work->request->resolver->io) + life_ms;
-    route->mx_set_hash = hash_best_hosts(route);
+    note_mx_addresses(work);
     finish(work, route);
 }
 
@@ -653,6 +679,7 @@ void resolve_domain(struct resolver *resolver, struct resolve_request *request, 
     request->ipv6 = ipv6;
     request->cancelled = false;
     request->no_mx = false;
+    request->mx = (struct mx_hosts){.best = BYTES("")};
     snprintf(request->domain, sizeof request->domain, "%s", domain);
     request->work = calloc(1, sizeof *request->work);
     if (request->work != NULL) {

@@ -13,6 +13,7 @@
 #include "base/address.h"
 #include "base/rng.h"
 #include "net/dns.h"
+#include "policy/rollup.h"
 #include "smtp/reply.h"
 
 struct domain_settings;
@@ -33,7 +34,6 @@ struct route {
     uint32_t host_count, address_count;
     struct route_host *hosts;  /* in order of trying */
     struct address *addresses; /* with port */
-    uint64_t mx_set_hash;      /* of the sorted lowest-preference MX names: the roll-up key */
 };
 
 struct resolver;
@@ -60,7 +60,11 @@ struct resolve_request {
     /* With a transient failure: the domain has no MX and bounce-upon-no-mx names an age. Mail that
      * is older should bounce (550 5.1.2) instead. */
     bool no_mx;
+    /* With a route: the domain's own MX hosts, also those that are not used; none with smtp-hosts.
+     * Points into the request. */
+    struct mx_hosts mx;
     /* private: */
+    char mx_best[MX_HOSTS_LEN_MAX];
     struct list_node node;
     struct timer turn;
     struct resolver *resolver;
@@ -80,5 +84,9 @@ void resolve_change_settings(struct resolve_request *request,
 /* `done` still comes, with route NULL. */
 void resolve_cancel(struct resolve_request *request);
 void route_unref(struct route *route); /* NULL is accepted */
+
+/* Before anybody else has it: leaves out the hosts that are not kept. */
+void route_keep(struct route *route, bool (*keep)(const void *owner, const char *host),
+                const void *owner);
 
 #endif

@@ -416,6 +416,9 @@ struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *a
         return NULL;
     }
     uint32_t count = take_rcpts(scheduler, queue, rcpts_per_transaction(attempt), now);
+    if (site->is_rollup) {
+        count = schedule_keep_fitting(site, queue, scheduler->taken, count);
+    }
     list_remove(&queue->sendable_node);
     if (queue_sendable(queue, now)) {
         list_push_back(&site->sendable, &queue->sendable_node);
@@ -550,6 +553,7 @@ struct scheduler *scheduler_create(const struct scheduler_options *options)
     scheduler->limits = options->limits;
     scheduler->mailboxes = options->mailboxes;
     scheduler->config = options->config;
+    scheduler->mx_table = options->mx_table;
     scheduler->worker = options->worker;
     scheduler->started_ms = io_now_ms(options->io);
     scheduler->workers = options->workers;

@@ -15,7 +15,7 @@
 #include "gates.h"
 #include "io/io.h"
 #include "message.h"
-#include "policy/destination.h"
+#include "routing.h"
 #include "site.h"
 #include "vmta/limits.h"
 #include "vmta/paused_jobs.h"
@@ -61,6 +61,7 @@ struct scheduler {
     struct outcomes *outcomes;
     struct mailboxes *mailboxes;
     const struct config *config;
+    struct mx_table *mx_table; /* NULL: no roll-ups */
     uint32_t worker, workers;
     const char *host_name; /* the EHLO name where none is configured */
     struct map sites, lanes;
@@ -103,6 +104,7 @@ struct scheduler_options {
     struct open_sites *open_sites; /* all workers'; NULL: nobody asks */
     struct mailboxes *mailboxes;
     const struct config *config;
+    struct mx_table *mx_table; /* shared by all workers; NULL: no roll-ups */
     uint32_t worker, workers;
     const char *host_name;     /* EHLO name of virtual MTAs that have none; borrowed */
     struct scheduler **others; /* array of `workers`, filled by the engine before they run */
@@ -164,6 +166,15 @@ struct transaction *schedule_next(struct scheduler *scheduler, struct attempt *a
  * *again_ms says when to ask again. */
 uint32_t schedule_take_rate(struct scheduler *scheduler, const struct attempt *attempt,
                             uint32_t want, uint64_t *again_ms);
+
+/* Whose MX hosts an attempt for this queue looks for: its domain; of a roll-up, that of the first
+ * recipient that waits. False: nobody does. */
+bool schedule_domain_to_resolve(const struct site *site, const struct queue *queue,
+                                char out[DNS_NAME_MAX]);
+/* They are known, until `until_ms`. False: the mail belongs elsewhere, it goes there without this
+ * attempt. */
+bool schedule_hosts_known(struct site *site, const struct queue *queue, const char *domain,
+                          const struct mx_hosts *mx, uint64_t until_ms);
 
 /* The connection is up. */
 void schedule_opened(struct scheduler *scheduler, struct attempt *attempt);

@@ -1,22 +1,25 @@
-/* Recipients that wait in the wrong site, since the rules that say where they belong have changed
- * (policy/destination.h): they go back to the keeper, which knows where to. And those of a site in
- * backoff mode with backoff-reroute-to-virtual-mta: they go on to that virtual MTA, and stay there
- * when the mode ends.
+/* Recipients that wait in the wrong site, since the rules that say where they belong have changed,
+ * or what is known of MX hosts (routing.h): they go back to the keeper, which knows where to. And
+ * those of a site in backoff mode with backoff-reroute-to-virtual-mta: they go on to that virtual
+ * MTA, and stay there when the mode ends.
  *
  * After a reload a site that may hold such puts all that waits aside, at once, and looks at so
  * many each turn; those that belong here join their queue again. What is on the wire ends here,
  * and goes when it is put off; its site then stays astray. */
+#include <stdio.h>
 #include <string.h>
 
 #include "attempt.h"
 #include "io/io.h"
 #include "policy/config.h"
-#include "policy/destination.h"
+#include "policy/domain.h"
+#include "routing.h"
 #include "schedule.h"
 #include "schedule_private.h"
 #include "site_mode.h"
 
-#define STRAYS_PER_TURN 1024
+#define STRAYS_PER_TURN   1024
+#define NO_MEMORY_WAIT_MS 1000
 
 static struct bytes site_vmta(const struct site *site)
 {
@@ -30,15 +33,31 @@ static bool is_named(const struct site *site, struct destination name)
            bytes_equal_nocase(vmta, site_vmta(site));
 }
 
+static struct routing routing_now(const struct scheduler *scheduler)
+{
+    return (struct routing){.config = scheduler->config,
+                            .mx_table = scheduler->mx_table,
+                            .now_ms = io_now_ms(scheduler->io)};
+}
+
 static bool belongs(const struct site *site, struct destination from)
 {
-    return is_named(site, destination_of(site->scheduler->config, from));
+    struct routing routing = routing_now(site->scheduler);
+    return is_named(site, routing_of(&routing, from));
 }
 
 static struct destination home_of(const struct rcpt *rcpt)
 {
     return (struct destination){.vmta = message_vmta(rcpt_message(rcpt)),
                                 .domain = rcpt_domain(rcpt)};
+}
+
+/* By the hosts of its domain, whatever virtual MTA carries it: it may have been sent here by rules
+ * that the message's own names do not tell (stand-ins, pools). */
+static bool hosts_lead_here(const struct site *site, const struct rcpt *rcpt)
+{
+    struct routing routing = routing_now(site->scheduler);
+    return bytes_equal_nocase(routing_of(&routing, home_of(rcpt)).domain, site_domain(site));
 }
 
 bool schedule_is_home(const struct site *site, const struct rcpt *rcpt)
@@ -159,6 +178,7 @@ static bool waits(const struct queue *queue)
 void schedule_return_strays(struct site *site)
 {
     uint32_t left = STRAYS_PER_TURN;
+    site->astray = site->astray && is_astray(site); /* what is known of hosts ends by itself */
     bool all = site->astray || site->recheck; /* astray: given back by a connection, or put off */
     site->recheck = site->sifting = false;
     for (struct list_node *node = list_first(&site->queues); node != NULL;
@@ -174,4 +194,86 @@ void schedule_return_strays(struct site *site)
         }
     }
     site->sifting = site->sifting || site->recheck;
+}
+
+/* ---- roll-ups ---- */
+
+/* Whose MX hosts decide where it goes. */
+static struct bytes domain_by_rules(const struct site *site, const struct rcpt *rcpt)
+{
+    const struct routing routing = routing_now(site->scheduler);
+    return routing_by_rules(&routing, home_of(rcpt)).domain;
+}
+
+static bool is_looked_up_by_rcpt(const struct site *site)
+{
+    return site->is_rollup && site->settings->smtp_hosts.count == 0;
+}
+
+bool schedule_domain_to_resolve(const struct site *site, const struct queue *queue,
+                                char out[DNS_NAME_MAX])
+{
+    struct bytes domain = site_domain(site);
+    if (is_looked_up_by_rcpt(site)) {
+        const struct rcpt *rcpt = queue_first_ready(queue);
+        if (rcpt == NULL) {
+            return false;
+        }
+        domain = domain_by_rules(site, rcpt);
+    }
+    snprintf(out, DNS_NAME_MAX, "%.*s", BYTES_FMT(domain));
+    return true;
+}
+
+/* The hosts of `domain` are these: may mail of this queue go to them? */
+static bool hosts_serve(const struct site *site, const struct queue *queue, struct bytes domain)
+{
+    if (is_looked_up_by_rcpt(site)) {
+        const struct rcpt *rcpt = queue_first_ready(queue); /* another one, if that was taken */
+        return rcpt != NULL && bytes_equal(domain_by_rules(site, rcpt), domain) &&
+               hosts_lead_here(site, rcpt);
+    }
+    struct routing routing = routing_now(site->scheduler);
+    struct destination of = {.vmta = site_vmta(site), .domain = domain};
+    return is_named(site, routing_by_hosts(&routing, of));
+}
+
+bool schedule_hosts_known(struct site *site, const struct queue *queue, const char *domain,
+                          const struct mx_hosts *mx, uint64_t until_ms)
+{
+    struct scheduler *scheduler = site->scheduler;
+    uint64_t now_ms = io_now_ms(scheduler->io);
+    if (scheduler->mx_table == NULL || !config_has_rollups(scheduler->config) ||
+        mx->best.len == 0) {
+        return true;
+    }
+    mx_table_learn(scheduler->mx_table, bytes_from_string(domain), mx, now_ms, until_ms);
+    if (hosts_serve(site, queue, bytes_from_string(domain))) {
+        return true;
+    }
+    site->astray = is_astray(site);
+    site->hold_opening_ms = now_ms + NO_MEMORY_WAIT_MS; /* should they have to stay after all */
+    schedule_put_aside(site);
+    return false;
+}
+
+uint32_t schedule_keep_fitting(struct site *site, struct queue *queue, struct rcpt **rcpts,
+                               uint32_t count)
+{
+    uint64_t now_ms = io_now_ms(site->scheduler->io);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct rcpt *rcpt = rcpts[i];
+        if (hosts_lead_here(site, rcpt)) {
+            rcpts[kept++] = rcpt;
+            continue;
+        }
+        queue_done(queue, rcpt);
+        if (send_on(site, rcpt, 0, now_ms)) {
+            schedule_rcpt_gone(site->scheduler, site, rcpt);
+        } else {
+            queue_put(queue, rcpt, now_ms + NO_MEMORY_WAIT_MS, now_ms);
+        }
+    }
+    return kept;
 }

@@ -45,6 +45,9 @@ void schedule_rcpt_gone(struct scheduler *scheduler, const struct site *site,
 bool schedule_is_home(const struct site *site, const struct rcpt *rcpt);
 /* The site's mode has changed: whether another virtual MTA takes over. */
 void schedule_check_stand_in(struct site *site);
+/* Of those taken for one transaction, the ones that still belong here; the others go on. */
+uint32_t schedule_keep_fitting(struct site *site, struct queue *queue, struct rcpt **rcpts,
+                               uint32_t count);
 /* Some of those that were put aside: on to where they belong, or into their queue again. */
 void schedule_return_strays(struct site *site);
 

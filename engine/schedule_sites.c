@@ -222,6 +222,7 @@ static struct site *create_site(struct scheduler *scheduler, struct vmta_lane *l
     site->scheduler = scheduler;
     site->lane = lane;
     site->settings = config_domain(scheduler->config, lane->settings, site_domain(site));
+    site->is_rollup = bytes_ends_with_nocase(site_domain(site), BYTES(".rollup"));
     if (!map_insert(&scheduler->sites, bytes_hash(name), &site->entry)) {
         free(site);
         return NULL;

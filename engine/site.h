@@ -55,6 +55,7 @@ struct site {
     bool has_guests;    /* some recipients were sent here by a rule */
     bool astray;        /* by the rules of now its own mail belongs elsewhere */
     bool sifting;       /* some are put aside, to be looked at one by one */
+    bool is_rollup;     /* its mail is that of several domains: routing.h */
     bool recheck;       /* the rules changed while some were aside: all is to be looked at again */
     struct list queues; /* struct queue */
     struct list sendable;   /* struct queue, round robin */

@@ -151,6 +151,7 @@ static int create_delivery(struct worker *worker, struct error *error)
         .open_sites = engine->open_sites,
         .mailboxes = engine->mailboxes,
         .config = worker->config,
+        .mx_table = engine->mx_table,
         .worker = worker->index,
         .workers = engine->worker_count,
         .host_name = worker->host_name,

@@ -466,5 +466,6 @@ void check_config(struct loader *loader)
     check_acct_files(loader);
     if (loader->report->errors == 0) { /* they are followed through finished settings */
         check_destinations(loader);
+        load_rollups(loader);
     }
 }

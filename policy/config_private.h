@@ -113,8 +113,11 @@ struct config {
     struct map names;
     struct pattern_index domains, sources;
     struct rule_list unnamed_rules[SCOPE_COUNT];
-    bool local_domains; /* some <domain local> */
-    bool has_routes;    /* some queue-to or reroute-to-virtual-mta */
+    bool local_domains;           /* some <domain local> */
+    bool has_routes;              /* some queue-to or reroute-to-virtual-mta */
+    bool has_rollups;             /* some domain may be rolled up: policy/rollup.h */
+    const struct rollup *rollups; /* of <mx-rollup-list> */
+    size_t rollup_count;
 
     /* Behind a const pointer: the caches of answers, guarded by the mutex. */
     struct config_cache *cache;

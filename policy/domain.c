@@ -5,6 +5,7 @@
 #include "base/idna.h"
 #include "policy/config_private.h"
 #include "policy/reply_rules.h"
+#include "policy/rollup.h"
 
 /* IPv4 or IPv6 in brackets: RFC 5321 4.1.3. */
 static bool is_literal(struct bytes domain, struct address *out)
@@ -127,7 +128,7 @@ const struct resolved *domain_resolve(const struct config *config, const struct 
     char memory[IDNA_DOMAIN_MAX + 1];
     struct buffer ascii;
     buffer_init(&ascii, memory, sizeof(memory));
-    domain = canonical(domain, &ascii);
+    domain = rollup_policy_name(canonical(domain, &ascii));
     matches.count = 0;
     add_scope(&matches, config, 0, domain);
     if (vmta != NULL && vmta->pool != NULL) {

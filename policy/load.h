@@ -142,4 +142,7 @@ void check_config(struct loader *loader);
 /* destination.c: notes whether there are rules; each leads somewhere. */
 void check_destinations(struct loader *loader);
 
+/* rollup.c: what <mx-rollup-list> says, once all settings are known. */
+void load_rollups(struct loader *loader);
+
 #endif

@@ -103,6 +103,15 @@ void resolve_cancel(struct resolve_request *request)
     CHECK(request == world.resolving);
 }
 
+/* No site here is a roll-up. */
+void route_keep(struct route *route, bool (*keep)(const void *owner, const char *host),
+                const void *owner)
+{
+    (void)keep;
+    (void)owner;
+    CHECK(route == NULL);
+}
+
 void route_unref(struct route *route)
 {
     if (route != NULL && --route->refs == 0) {
@@ -348,6 +357,25 @@ bool site_sources_hold(struct site *site, enum address_family family, uint64_t n
 {
     (void)site, (void)family, (void)now_ms;
     return false;
+}
+
+bool schedule_domain_to_resolve(const struct site *site, const struct queue *queue,
+                                char out[DNS_NAME_MAX])
+{
+    (void)queue;
+    snprintf(out, DNS_NAME_MAX, "%.*s", BYTES_FMT(site_domain(site)));
+    return true;
+}
+
+bool schedule_hosts_known(struct site *site, const struct queue *queue, const char *domain,
+                          const struct mx_hosts *mx, uint64_t until_ms)
+{
+    (void)site;
+    (void)queue;
+    (void)domain;
+    (void)mx;
+    (void)until_ms;
+    return true;
 }
 
 void schedule_opened(struct scheduler *scheduler, struct attempt *attempt)
