@@ -5,11 +5,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "io/exec.h"
 
 #define LOOK_MS   100 /* how soon a cancelled one is noticed */
 #define READS_MAX 16
@@ -19,57 +20,6 @@ static uint64_t clock_ms(void)
     struct timespec now;
     clock_gettime(CLOCK_BOOTTIME, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-/* The helpers block every signal and the engine ignores some: not so the program. */
-static int set_attributes(posix_spawnattr_t *attributes)
-{
-    sigset_t none, all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    int result = posix_spawnattr_setsigmask(attributes, &none);
-    result = result != 0 ? result : posix_spawnattr_setsigdefault(attributes, &all);
-    result = result != 0 ? result : posix_spawnattr_setpgroup(attributes, 0);
-    return result != 0 ? result
-                       : posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK |
-                                                                  POSIX_SPAWN_SETSIGDEF |
-                                                                  POSIX_SPAWN_SETPGROUP);
-}
-
-static int set_actions(posix_spawn_file_actions_t *actions, int input, int output)
-{
-    int result = posix_spawn_file_actions_adddup2(actions, input, STDIN_FILENO);
-    result =
-        result != 0 ? result : posix_spawn_file_actions_adddup2(actions, output, STDOUT_FILENO);
-    result =
-        result != 0 ? result : posix_spawn_file_actions_adddup2(actions, output, STDERR_FILENO);
-    result =
-        result != 0 ? result : posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1);
-    return result != 0 ? result : posix_spawn_file_actions_addchdir_np(actions, "/");
-}
-
-/* 0 or an errno, as posix_spawn has it. */
-static int spawn(const struct errand *errand, int output, pid_t *pid)
-{
-    static char path[] = "PATH=/usr/local/bin:/usr/bin:/bin";
-    char *const environment[] = {path, NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    int result = posix_spawn_file_actions_init(&actions);
-    if (result != 0) {
-        return result;
-    }
-    result = posix_spawnattr_init(&attributes);
-    if (result == 0) {
-        result = set_attributes(&attributes);
-        result = result != 0 ? result : set_actions(&actions, errand->input, output);
-        result = result != 0 ? result
-                             : posix_spawn(pid, errand->words[0], &actions, &attributes,
-                                           errand->words, environment);
-        posix_spawnattr_destroy(&attributes);
-    }
-    posix_spawn_file_actions_destroy(&actions);
-    return result;
 }
 
 /* What there is now, of one that never stops a part; the first bytes are kept. False: its end. */
@@ -130,7 +80,8 @@ void errand_run(struct errand *errand)
         return;
     }
     bool ours_waits_not = fcntl(output[0], F_SETFL, O_NONBLOCK) == 0;
-    errand->error = ours_waits_not ? -spawn(errand, output[1], &pid) : -errno;
+    struct exec exec = {errand->words, errand->input, output[1], output[1]};
+    errand->error = ours_waits_not ? exec_program(&exec, &pid) : -errno;
     close(output[1]);
     if (errand->error == 0) {
         int process = pidfd_open(pid, 0);

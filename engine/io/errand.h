@@ -1,4 +1,4 @@
-/* One program, run to its end: no shell, a clean environment, a process group of its own.
+/* One program, started as exec.h says and run to its end.
  *
  * Blocking, for helper threads (io/work.h). Its standard input is a descriptor of the caller's;
  * what it writes to standard output and error is read, and the first of it kept. When it ends, or

@@ -5,10 +5,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "io/exec.h"
 
 static_assert(PROGRAM_POLL_ROOM == POLLOUT, "what io_poll takes");
 
@@ -23,51 +24,6 @@ static void close_one(int *fd)
         close(*fd);
         *fd = -1;
     }
-}
-
-/* The engine ignores some signals and may block others: the program begins without that. */
-static int set_attributes(posix_spawnattr_t *attributes)
-{
-    sigset_t none, all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    int result = posix_spawnattr_setsigmask(attributes, &none);
-    result = result != 0 ? result : posix_spawnattr_setsigdefault(attributes, &all);
-    result = result != 0 ? result : posix_spawnattr_setpgroup(attributes, 0);
-    return result != 0 ? result
-                       : posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK |
-                                                                  POSIX_SPAWN_SETSIGDEF |
-                                                                  POSIX_SPAWN_SETPGROUP);
-}
-
-static int set_actions(posix_spawn_file_actions_t *actions, int input, int errors)
-{
-    int result = posix_spawn_file_actions_adddup2(actions, input, STDIN_FILENO);
-    result = result != 0 ? result
-                         : posix_spawn_file_actions_addopen(actions, STDOUT_FILENO, "/dev/null",
-                                                            O_WRONLY, 0);
-    return result != 0 ? result : posix_spawn_file_actions_adddup2(actions, errors, STDERR_FILENO);
-}
-
-/* 0 or an errno, as posix_spawn has it. */
-static int spawn(pid_t *pid, char *const *words, int input, int errors)
-{
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    int result = posix_spawn_file_actions_init(&actions);
-    if (result != 0) {
-        return result;
-    }
-    result = posix_spawnattr_init(&attributes);
-    if (result == 0) {
-        result = set_attributes(&attributes);
-        result = result != 0 ? result : set_actions(&actions, input, errors);
-        result = result != 0 ? result
-                             : posix_spawn(pid, words[0], &actions, &attributes, words, environ);
-        posix_spawnattr_destroy(&attributes);
-    }
-    posix_spawn_file_actions_destroy(&actions);
-    return result;
 }
 
 int program_start(struct program *program, char *const *words)
@@ -86,16 +42,17 @@ int program_start(struct program *program, char *const *words)
     }
     program->errors = errors[0];
     /* Ours do not wait; the program's ends are files of their own and do. */
+    struct exec exec = {words, .input = input[0], .output = -1, .errors = errors[1]};
     int result =
         fcntl(input[1], F_SETFL, O_NONBLOCK) < 0 || fcntl(errors[0], F_SETFL, O_NONBLOCK) < 0
-            ? errno
-            : spawn(&program->pid, words, input[0], errors[1]);
+            ? -errno
+            : exec_program(&exec, &program->pid);
     close(errors[1]);
     if (result != 0) {
         program->pid = 0;
         program_release(program);
     }
-    return -result;
+    return result;
 }
 
 bool program_is_there(const struct program *program)

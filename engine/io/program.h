@@ -1,9 +1,9 @@
-/* A program that reads what it is given: started without a shell, its standard input a pipe.
+/* A program that reads what it is given: started as exec.h says, its standard input a pipe.
  *
  * What it writes to its standard output is thrown away, what it writes to its standard error can be
- * read. It is in a process group of its own: a signal from a terminal is not for it. Knows nothing
- * of what is written. Nothing here waits, except program_start for the program's exec. Of one
- * thread; the same in every world. Results are 0, a count or -errno. */
+ * read. A signal from a terminal is not for it. Knows nothing of what is written. Nothing here
+ * waits, except program_start for the program's exec. Of one thread; the same in every world.
+ * Results are 0, a count or -errno. */
 #ifndef IO_PROGRAM_H
 #define IO_PROGRAM_H
 
