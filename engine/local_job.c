@@ -174,7 +174,8 @@ static void submit(struct local_job *job)
     assert(taken);
 }
 
-/* True: one for the next recipient is on its way. */
+/* True: one for the next recipient is on its way. One that was deleted meanwhile, and those behind
+ * it, are the queue's to deal with. */
 static bool run_command(struct local_job *job)
 {
     const struct attempt *attempt = job->attempt;
@@ -183,6 +184,9 @@ static bool run_command(struct local_job *job)
     for (; job->rcpt_index < transaction->rcpt_count && !leaving; job->rcpt_index++) {
         struct reply reply;
         struct rcpt *rcpt = transaction->rcpts[job->rcpt_index];
+        if (rcpt->condemned) {
+            return false;
+        }
         if (local_command_prepare(&job->command, attempt->site, rcpt, &reply)) {
             submit(job);
             return true;

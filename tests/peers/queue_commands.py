@@ -240,6 +240,25 @@ def list_file(world):
     engine.wait_empty()
 
 
+@test("delete: no command is run for those deleted while another's runs")
+def delete_before_command(world):
+    world.mx()
+    program, go = world.work / "deliver", world.work / "go"
+    program.write_text(f"#!/bin/sh\nwhile [ ! -e {go} ]; do sleep 0.05; done\n")
+    program.chmod(0o755)
+    engine = world.engine(extra="<domain pipe.test>\ntype pipe\n"
+                          f'command "{program} $to"\n</domain>\n')
+    world.send([f"u{i}@pipe.test" for i in range(3)])
+    wait_for(lambda: [row["state"] for row in list_rows(engine)[0]] == ["on-the-wire"] * 3,
+             lambda: list_rows(engine))
+    check_equal(delete(engine, "--rcpt=u*")["onTheWire"], 3, "on the wire")
+    go.touch()
+    engine.wait_empty()
+    check_equal(len(engine.wait_records("d", 1)), 1, "delivered: whose command ran")
+    check_equal({one["dsnDiag"] for one in engine.wait_records("b", 2)},
+                {"x-posthaste;554 5.3.0 deleted by the operator"}, "the others")
+
+
 @test("delete: works for queues whose virtual MTA left the configuration")
 def delete_orphans(world):
     world.mx(rcpt="450 4.2.0 later")
