@@ -198,6 +198,12 @@ def check_compiles_alone(names):
                 yield f"{name} does not compile alone: {run.stderr.splitlines()[0]}"
 
 
+def check_conflicts():
+    run = subprocess.run(["git", "grep", "-nE", "^(<<<<<<<|>>>>>>>) "], capture_output=True, text=True)
+    for line in run.stdout.splitlines():
+        yield f"{line}: what a merge left"
+
+
 def check_format(names):
     sources = [name for name in names if name.endswith((".c", ".h"))]
     run = subprocess.run(["clang-format", "--dry-run", "-Werror", "--ferror-limit=1", *sources],
@@ -230,6 +236,7 @@ def main():
         "headers": (f for n in names for f in check_header(n, texts[n])),
         "headers-alone": check_compiles_alone(names),
         "format": check_format(names),
+        "conflicts": check_conflicts(),
         "rows": rows.check(names),
         "effects": effects.check(names, python_tests()),
     }
