@@ -193,5 +193,29 @@ def between_workers(world):
     engine.wait_empty()
 
 
+@test("a roll-up in backoff mode: its stand-in carries the mail, and keeps it")
+def stand_in(world):
+    world.busy = True
+    mx = world.mx(11, rcpt=lambda session, _: "450 4.2.1 too busy"
+                  if world.busy and session.hello.startswith("v1") else "250 2.1.5 ok")
+    names = world.names({"mx.big.test": [("A", mx.address)],
+                         "a.test": mx_of("mx.big.test"), "b.test": mx_of("mx.big.test")})
+    engine = world.engine(globals=names.directive + "\n" + AUTO, routes=" ",
+                          domain="smtp-pattern-list moody\nbackoff-reroute-to-virtual-mta v2\n"
+                                 "retry-after 1h\nretry-recipients-after 1h\n"
+                                 "backoff-retry-after 1h",
+                          extra="<smtp-pattern-list moody>\nreply /too busy/ mode=backoff\n"
+                                "</smtp-pattern-list>\n")
+    world.send("u@a.test")
+    engine.wait_records("d", 1)
+    for i in range(20):
+        world.send(f"u{i}@{'ab'[i % 2]}.test")
+    records = engine.wait_records("d", 21)
+    check_equal({one["vmta"] for one in records}, {"v2"}, "carried by")
+    check_equal(len(queue_of(records)), 2, "domains")
+    check(len(mx.sessions) < 60, lambda: f"{len(mx.sessions)} sessions")
+    engine.wait_empty()
+
+
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0]))
