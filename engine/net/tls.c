@@ -249,12 +249,12 @@ static const struct version_row version_rows[] = {
 /* Where none was given: OpenSSL would ask for it on the terminal. */
 static int on_passphrase(char *out, int size, int writing, void *owner)
 {
-    const char *password = owner;
-    if (password == NULL || strlen(password) > (size_t)size) {
+    struct bytes password = bytes_from_string(owner);
+    if (owner == NULL || password.len > (size_t)size) {
         return -1;
     }
-    memcpy(out, password, strlen(password));
-    return (int)strlen(password);
+    memcpy(out, password.data, password.len); /* its length is told, no NUL is wanted */
+    return (int)password.len;
 }
 
 /* Where nothing is verified, building the chain would only be work that the peer orders. */
