@@ -10,7 +10,7 @@
  * 9999, others are clamped. The returned pointer is `out`. */
 const char *date_rfc5322(int64_t wall_ms, char out[DATE_RFC5322_MAX]);
 
-#define DATE_ASCTIME_MAX 32
+#define DATE_ASCTIME_MAX 48 /* bytes with the terminating NUL */
 
 /* "Tue Nov 24 05:10:00 2026", in UTC, as a From_ line of a mailbox has it (RFC 4155); years as
  * above. */
