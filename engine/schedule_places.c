@@ -225,17 +225,18 @@ bool schedule_domain_to_resolve(const struct site *site, const struct queue *que
     return true;
 }
 
-/* The hosts of `domain` are these: may mail of this queue go to them? */
+/* The hosts of `domain` are these: may mail of this queue go to them? Mail of another virtual MTA,
+ * which this one's rules for the domain do not know, says it itself while it is the first. */
 static bool hosts_serve(const struct site *site, const struct queue *queue, struct bytes domain)
 {
-    if (is_looked_up_by_rcpt(site)) {
-        const struct rcpt *rcpt = queue_first_ready(queue); /* another one, if that was taken */
-        return rcpt != NULL && bytes_equal(domain_by_rules(site, rcpt), domain) &&
-               hosts_lead_here(site, rcpt);
-    }
     struct routing routing = routing_now(site->scheduler);
     struct destination of = {.vmta = site_vmta(site), .domain = domain};
-    return is_named(site, routing_by_hosts(&routing, of));
+    if (is_named(site, routing_by_hosts(&routing, of))) {
+        return true;
+    }
+    const struct rcpt *rcpt = is_looked_up_by_rcpt(site) ? queue_first_ready(queue) : NULL;
+    return rcpt != NULL && bytes_equal(domain_by_rules(site, rcpt), domain) &&
+           hosts_lead_here(site, rcpt);
 }
 
 bool schedule_hosts_known(struct site *site, const struct queue *queue, const char *domain,
